@@ -1,0 +1,80 @@
+# Every target does its own set-up in .venv; a second run starts within seconds.
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+CC     ?= cc
+MODEL  ?= penguins
+EXT    := $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
+
+.PHONY: help demo test lint format bench build setup clean
+
+help:
+	@echo "make demo   build a bundle from real data, serve it, ask it (MODEL=penguins, breast_cancer or digits)"
+	@echo "make test   all tests"
+	@echo "make lint   ruff and mypy"
+	@echo "make bench  the table of figures, beside the peers (installs them in benchmarks/envs)"
+	@echo "make clean  remove everything that was made"
+
+# What the machine must have: said at once, not in the middle of a build.
+.toolcheck:
+	@sh -c '[ -n "$(PYTHON)" ]' || { echo "edgeml needs Python >= 3.11 (with venv). Install it:"; \
+	  echo "  Debian/Ubuntu: apt-get install python3 python3-venv python3-dev"; \
+	  echo "  Fedora:        dnf install python3 python3-devel"; \
+	  echo "  Alpine:        apk add python3 python3-dev"; exit 1; }
+	@command -v $(firstword $(CC)) >/dev/null 2>&1 || { echo "edgeml needs a C compiler ('$(firstword $(CC))' was not found). Install one:"; \
+	  echo "  Debian/Ubuntu: apt-get install gcc libc6-dev"; \
+	  echo "  Fedora:        dnf install gcc"; \
+	  echo "  Alpine:        apk add gcc musl-dev"; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { \
+	  echo "edgeml needs the headers of Python (Python.h was not found). Install them:"; \
+	  echo "  Debian/Ubuntu: apt-get install python3-dev"; \
+	  echo "  Fedora:        dnf install python3-devel"; \
+	  echo "  Alpine:        apk add python3-dev"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "edgeml needs Python's venv module. Install it:"; \
+	  echo "  Debian/Ubuntu: apt-get install python3-venv"; \
+	  echo "  Fedora:        dnf install python3"; \
+	  echo "  Alpine:        apk add python3"; exit 1; }
+.PHONY: .toolcheck
+
+$(PY): | .toolcheck
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(PY)
+	@echo "installing what edgeml needs (a minute or two, once)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check "setuptools>=77" "cython>=3.1" wheel
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[test]"
+	@touch $@
+
+$(VENV)/.built: $(EXT) setup.py $(VENV)/.installed
+	@echo "compiling the kernels"
+	@mkdir -p build && $(PY) setup.py --quiet build_ext --inplace --parallel 2 > build/build.log 2>&1 || { cat build/build.log; exit 1; }
+	@touch $@
+
+setup: $(VENV)/.built
+build: $(VENV)/.built
+
+demo: setup
+	@$(PY) -m models.demo $(MODEL)
+
+test: setup
+	@$(PY) -m pytest -n 2 --dist loadfile
+
+lint: setup
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format: setup
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: setup
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[bench]"
+	@$(PY) -m benchmarks.run
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo-out benchmarks/envs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f edgeml/kernels/*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
