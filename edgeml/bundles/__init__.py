@@ -1,0 +1,26 @@
+"""What is shipped: the bundle, its file format, its signatures, and the keys that are trusted.
+
+Law: knows files and bytes, and nothing of models, numpy or HTTP. May be imported by every room; imports only
+``edgeml.errors``. ``cryptography`` appears in ``signing`` alone, the disk is touched in ``files`` alone. Nothing in a
+bundle is ever unpickled, evaluated, imported, or extracted to a path that the bundle names.
+"""
+
+from edgeml.bundles.archive import Limits
+from edgeml.bundles.bundle import Bundle, sign, verify
+from edgeml.bundles.config import check_requirements
+from edgeml.bundles.keyring import Keyring, rotate
+from edgeml.bundles.signing import PrivateKey, PublicKey, Signature, generate_key
+
+__all__ = [
+    "Bundle",
+    "Keyring",
+    "Limits",
+    "PrivateKey",
+    "PublicKey",
+    "Signature",
+    "check_requirements",
+    "generate_key",
+    "rotate",
+    "sign",
+    "verify",
+]
