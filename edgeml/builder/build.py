@@ -1,0 +1,275 @@
+"""From a fitted pipeline to a bundle. The steps, in order:
+
+1. read the schema off the table, and its policies off the pipeline (what it does with a missing or unseen value);
+2. compile the features, as many steps as the core can take;
+3. export the rest to ONNX, with float32 at the model's door, or float64 where float32 would change an answer;
+4. parity: the very Predictor that will serve, without its rules, against the pipeline; a breach refuses the build;
+5. rules: parsed, checked against the schema, measured;
+6. quality, baselines, drift reference, golden rows, model card; all from measurements;
+7. pack. The same inputs give the same digest: nothing in a bundle depends on the clock or on a hash seed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeml.builder import golden_rows, model_card
+from edgeml.builder.baseline import Baseline, baseline
+from edgeml.builder.candidate import BundleFacts, find_candidate, json_bytes
+from edgeml.builder.drift_reference import drift_reference
+from edgeml.builder.onnx_bundle import build_onnx
+from edgeml.builder.rule_source import parse_rules
+from edgeml.builder.schema_inference import InferredSchema, infer_schema
+from edgeml.builder.task import Task, task_of
+from edgeml.bundles import Bundle
+from edgeml.errors import BuildError, ParityError
+from edgeml.kernels.frame import Frame
+from edgeml.runtime.prediction import TIERS, PredictionBatch
+from edgeml.runtime.predictor import Predictor
+
+DEFAULT_SLO = {"p99_ms": 20.0, "deadline_ms": 100.0}
+STEPS = (
+    "reading the schema",
+    "compiling the features",
+    "exporting the model",
+    "checking parity",
+    "measuring the rules",
+    "measuring quality",
+    "packing",
+)
+Progress = Callable[[str, int, int], None]
+
+
+def build(
+    pipeline: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    name: str,
+    version: str,
+    held_out: tuple[Any, Any] | None = None,
+    rules: Any = None,
+    features: Mapping[str, Mapping[str, Any]] | None = None,
+    schema: Mapping[str, Any] | None = None,
+    fallback: Mapping[str, Any] | None = None,
+    slo: Mapping[str, float] | None = None,
+    tolerance: float = 1e-5,
+    session: Mapping[str, Any] | None = None,
+    unknown_fields: str = "reject",
+    description: str = "",
+    intended_use: str = "",
+    limits: str = "",
+    security_epoch: int = 0,
+    parent: str | None = None,
+    created: str | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Builds a bundle that answers exactly as the pipeline does.
+
+    Args:
+        pipeline: A fitted scikit-learn estimator or Pipeline with ``predict``; or a bare ONNX model (its path or
+            bytes), which needs ``schema``.
+        X: Table [n, d] (DataFrame or array) that the pipeline was fitted on: the schema and the drift reference
+            are read off it. For a bare ONNX model: sample tensors, name -> array (optional).
+        y: The n known answers, for quality and baselines; None where there are none.
+        name: Name of the model, ``[a-z0-9][a-z0-9._-]*``.
+        version: Version label; never compared, only shown.
+        held_out: ``(X, y)`` that the pipeline has not seen, for parity and quality; without it the reference rows
+            serve, and the card says so. Its y may be None.
+        rules: Rules asked before the model: YAML text, a path, or a list of dicts (see docs/rules.md).
+        features: Feature name -> overrides of what was read off the table (``unit``, ``min``, ``max``, ``missing``,
+            ``unseen``, ``levels``, ``kind``, ``description``).
+        schema: Only for a bare ONNX model: ``{"inputs": [{"name", "datatype", "shape"}], "outputs": [...]}``.
+        fallback: Answer when the model fails: ``{"label": ...}`` or ``{"value": ...}``; default the most frequent
+            label with the shares of all labels as scores, or the median.
+        slo: ``p99_ms`` and ``deadline_ms``; default 20 and 100.
+        tolerance: Largest difference of a score, or of a value relative to max(1, |value|).
+        session: Options of the ONNX session that differ from those for a small box, such as
+            ``{"intra_op_threads": 2}``.
+        unknown_fields: ``reject`` or ``count`` fields of a record that the schema does not know.
+        description: What the bundle answers, for the card.
+        intended_use: For what and by whom, for the card.
+        limits: Known limits, for the card.
+        security_epoch: Epoch below which a box that has confirmed it goes no more.
+        parent: Digest of the bundle that this one replaces.
+        created: Time stamp to record (RFC 3339); default that of SOURCE_DATE_EPOCH, else none, so that the same
+            inputs give the same digest.
+        progress: Called with (step, number, of how many) as each step begins.
+
+    Returns:
+        The bundle, unsigned.
+
+    Raises:
+        UnsupportedError: A step or estimator that neither the core nor ONNX can take; names it.
+        ParityError: The bundle would answer differently; names the worst rows.
+        RuleError: A rule cannot be parsed or does not fit the schema.
+        BuildError: Anything else that is wrong with what was given.
+    """
+    if not 0 <= tolerance < 1:
+        raise BuildError(f"tolerance {tolerance!r} must be at least 0 and below 1")
+    meta = BundleFacts(
+        name=name,
+        version=version,
+        slo=dict(DEFAULT_SLO) | dict(slo or {}),
+        tolerance=tolerance,
+        session=dict(session or {}),
+        security_epoch=security_epoch,
+        parent=parent,
+        created=created if created is not None else _source_date(),
+    )
+    if isinstance(pipeline, (str, Path, bytes)):
+        if schema is None:
+            raise BuildError(
+                "a bare ONNX model needs schema={'inputs': [{'name', 'datatype', 'shape'}], 'outputs': [...]}"
+            )
+        return build_onnx(pipeline, schema, X, config=meta.config("tensors"), texts=(description, intended_use, limits))
+    if X is None:
+        raise BuildError("X is missing: give the table that the pipeline was fitted on")
+
+    def say(step: str) -> None:
+        if progress is not None:
+            progress(step, STEPS.index(step) + 1, len(STEPS))
+
+    say(STEPS[0])
+    task = task_of(pipeline, y)
+    inferred = infer_schema(X, pipeline=pipeline, overrides=features, unknown_fields=unknown_fields)
+
+    X_check, y_check = held_out if held_out is not None else (X, y)
+    candidate = find_candidate(
+        pipeline, X, X_check, inferred, task, meta, _fallback(task, y, fallback, pipeline, X), say
+    )
+
+    say(STEPS[4])
+    predictor = candidate.predictor
+    reference_frame = predictor.reader.new_frame(len(X))
+    predictor.reader.read_columns(reference_frame, inferred.values(X))
+    check_frame = reference_frame
+    if held_out is not None:
+        check_frame = predictor.reader.new_frame(len(X_check))
+        predictor.reader.read_columns(check_frame, inferred.values(X_check))
+    rule_documents: list[dict[str, Any]] = []
+    if rules is not None:
+        rule_list = parse_rules(rules, inferred.schema, labels=list(predictor.labels) or None)
+        rule_documents = rule_list.to_document()["rules"]
+        predictor = candidate.with_rules(rule_list)
+    answers = predictor.predict_frame(check_frame)
+    truth = None if y_check is None or not task.has_truth else task.truth(y_check)
+    _measure_rules(rule_documents, answers, truth)
+
+    say(STEPS[5])
+    quality, simplest = _measure_quality(
+        task, inferred, predictor, reference_frame, y, check_frame, answers, truth, held_out is not None
+    )
+    reference = drift_reference(inferred.schema, reference_frame, predictor.predict_frame(reference_frame))
+
+    say(STEPS[6])
+    chosen = golden_rows.choose(inferred.schema, check_frame, answers)
+    records = inferred.records(_rows(X_check, chosen))
+    golden = golden_rows.document(records, [answers[row] for row in chosen], list(map(str, predictor.labels)))
+    card = model_card.model_card(
+        candidate.config,
+        inferred.schema,
+        description=description,
+        intended_use=intended_use,
+        limits=limits,
+        estimator=candidate.exported.estimator,
+        compiled_steps=candidate.compiled.compiled_steps,
+        exported_steps=candidate.compiled.exported_steps,
+        reference=reference,
+        quality=quality,
+        baseline=simplest,
+        tiers=_tier_counts(answers),
+        rules=rule_documents,
+    )
+    config = candidate.config | {
+        "quality": quality.to_dict() if quality else None,
+        "baseline": simplest.to_dict() if simplest else None,
+        "tiers": _tier_counts(answers),
+    }
+    members = candidate.members() | {
+        "reference.json": json_bytes(reference),
+        "golden.jsonl": golden,
+        "CARD.md": card.encode(),
+    }
+    if rule_documents:
+        members["rules.json"] = json_bytes({"rules": rule_documents})
+    bundle = Bundle.create(config, members)
+    _replay(bundle)
+    return bundle
+
+
+def _fallback(task: Task, y: Any, given: Mapping[str, Any] | None, pipeline: Any, X: Any) -> dict[str, Any]:
+    """The declared fallback, or the prior of the known answers (of the pipeline's own answers where y is None)."""
+    if given is not None:
+        return dict(given)
+    answers = np.asarray(task.truth(y) if y is not None and task.has_truth else pipeline.predict(X))
+    if task.labels is None:
+        median = np.median(answers.astype(np.float64), axis=0)
+        return {"value": median.tolist()}
+    labels = task.plain(answers)
+    shares = {str(label): labels.count(label) / max(1, len(labels)) for label in task.labels}
+    # The first of the most frequent labels, in the order of the labels.
+    best = max(task.labels, key=lambda label: shares[str(label)])
+    return {"label": best, "scores": shares} if task.name == "classification" else {"label": best}
+
+
+def _measure_rules(documents: list[dict[str, Any]], answers: PredictionBatch, truth: list[Any] | None) -> None:
+    """Writes coverage (share of the rows) and precision (share of right answers) into the rules' documents."""
+    for index, document in enumerate(documents):
+        fired = np.flatnonzero(answers.rule_index == index)
+        document["coverage"] = len(fired) / max(1, len(answers))
+        label = document["then"].get("label")
+        if truth is not None and label is not None and len(fired):
+            document["precision"] = sum(truth[row] == label for row in fired) / len(fired)
+
+
+def _measure_quality(
+    task: Task,
+    inferred: InferredSchema,
+    predictor: Predictor,
+    reference: Frame,
+    y: Any,
+    check: Frame,
+    answers: PredictionBatch,
+    truth: list[Any] | None,
+    held_out: bool,
+) -> tuple[model_card.Quality | None, Baseline | None]:
+    if truth is None:
+        return None, None
+    if task.name == "classification":
+        quality = model_card.classification_quality(answers.label_list(), truth, predictor.labels, held_out=held_out)
+    else:
+        values = np.asarray(answers.value_list(), dtype=np.float64)
+        quality = model_card.regression_quality(values, np.asarray(truth, dtype=np.float64), held_out=held_out)
+    if y is None or np.ndim(truth) != 1:
+        return quality, None
+    classify = task.name == "classification"
+    targets = [np.asarray(task.truth(part), dtype=None if classify else np.float64) for part in (y, truth)]
+    return quality, baseline(inferred.schema, reference, targets[0], check, targets[1], classify=classify)
+
+
+def _tier_counts(answers: PredictionBatch) -> dict[str, int]:
+    counts = np.bincount(answers.tiers, minlength=len(TIERS)).tolist()
+    return dict(zip(TIERS, counts, strict=True))
+
+
+def _replay(bundle: Bundle) -> None:
+    """Reads the bundle as a box would and replays its golden rows: what was packed is what was checked."""
+    report = Predictor.from_bundle(bundle).golden_check()
+    if not report.passed:
+        raise ParityError(f"the packed bundle differs from the checked one: {report.failures[0]}")
+
+
+def _rows(table: Any, chosen: Sequence[int]) -> Any:
+    return table.iloc[list(chosen)] if hasattr(table, "iloc") else np.asarray(table)[list(chosen)]
+
+
+def _source_date() -> str | None:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if epoch else None

@@ -1,0 +1,197 @@
+"""How a pipeline is packed: compiled features, an ONNX model, a door between them, and proof that the answers agree."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from typing import Any
+
+import numpy as np
+
+from edgeml.builder.export import ExportedModel, doors, export_model
+from edgeml.builder.feature_compiler import CompiledPipeline, compile_features
+from edgeml.builder.parity import check_pipeline
+from edgeml.builder.schema_inference import InferredSchema
+from edgeml.builder.task import Task
+from edgeml.errors import BuildError, ParityError, UnsupportedError
+from edgeml.runtime.onnx_session import OnnxSession
+from edgeml.runtime.predictor import Predictor
+from edgeml.runtime.rules import RuleList
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """What the caller says about the bundle; see ``build`` for the meaning of each."""
+
+    name: str
+    version: str
+    slo: dict[str, float]
+    tolerance: float
+    session: dict[str, Any]
+    security_epoch: int
+    parent: str | None
+    created: str | None
+
+    def config(self, task: str) -> dict[str, Any]:
+        """The beginning of the bundle's config."""
+        document = {
+            "format": 1,
+            "name": self.name,
+            "version": self.version,
+            "task": task,
+            "slo": self.slo,
+            "tolerance": self.tolerance,
+            "session": self.session,
+            "security_epoch": self.security_epoch,
+            "parent": self.parent,
+            "requires": {"edgeml": ">=0.1", "onnxruntime": ">=1.20"},
+            "toolchain": toolchain(),
+        }
+        if self.created:
+            document["created"] = self.created
+        return document
+
+
+@dataclass
+class Candidate:
+    """One way of packing the pipeline that has passed parity.
+
+    Attributes:
+        config: The bundle's config so far.
+        inferred: The schema, and the way between records and tables.
+        compiled: What runs in the core.
+        exported: What runs in ONNX Runtime.
+        predictor: Both together, without rules.
+    """
+
+    config: dict[str, Any]
+    inferred: InferredSchema
+    compiled: CompiledPipeline
+    exported: ExportedModel
+    predictor: Predictor
+
+    def with_rules(self, rules: RuleList) -> Predictor:
+        """The same with rules asked first."""
+        return Predictor(
+            config=self.config,
+            digest="",
+            schema=self.inferred.schema,
+            rules=rules,
+            program=self.compiled.program,
+            session=self.predictor.session,
+            max_rows=self.predictor.reader.max_rows,
+        )
+
+    def members(self) -> dict[str, bytes]:
+        """The bundle members that hold it."""
+        document, constants = self.compiled.program.to_members()
+        stream = io.BytesIO()
+        np.save(stream, constants, allow_pickle=False)
+        return {
+            "model.onnx": self.exported.model,
+            "features.json": json_bytes(document),
+            "features.npy": stream.getvalue(),
+        }
+
+
+def find_candidate(
+    pipeline: Any,
+    X: Any,
+    X_check: Any,
+    inferred: InferredSchema,
+    task: Task,
+    facts: BundleFacts,
+    fallback: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> Candidate:
+    """Tries the doors that suit the estimator; the first that has parity is taken.
+
+    Args:
+        pipeline: The fitted pipeline.
+        X: The table it was fitted on.
+        X_check: Rows for parity.
+        inferred: The schema.
+        task: The task.
+        facts: The caller's part of the config.
+        fallback: The declared fallback.
+        say: Called with the name of each step as it begins.
+
+    Raises:
+        UnsupportedError: A step or estimator that neither the core nor ONNX can take; names it and its columns.
+        ParityError: No door has parity; names the worst rows.
+    """
+    say("compiling the features")
+    compiled = compile_features(pipeline, inferred.schema, X, door="float32")
+    remainder = compiled.remainder
+    program = compiled.program
+    sizes: dict[str, Any] = {"n_inputs": program.n_outputs, "strings": program.strings, "task": task.name}
+    refusal: BuildError | None = None
+    try:
+        for door in doors(remainder, **sizes):
+            if door != program.dtype.name:
+                compiled = compile_features(pipeline, inferred.schema, X, door=door)
+            say("exporting the model")
+            try:
+                exported = export_model(remainder, door=door, **sizes)
+                say("checking parity")
+                return _checked(pipeline, X_check, inferred, compiled, exported, task, facts, fallback)
+            except (ParityError, UnsupportedError) as error:
+                # A later door is a second chance: its refusal must not hide why the first one was refused.
+                refusal = refusal or error
+    except UnsupportedError as error:
+        refusal = error
+    assert refusal is not None  # there is always a door to try
+    if isinstance(refusal, UnsupportedError):
+        raise _with_columns(refusal, compiled) from refusal
+    raise refusal
+
+
+def _checked(
+    pipeline: Any,
+    X_check: Any,
+    inferred: InferredSchema,
+    compiled: CompiledPipeline,
+    exported: ExportedModel,
+    task: Task,
+    facts: BundleFacts,
+    fallback: Mapping[str, Any],
+) -> Candidate:
+    config = facts.config(task.name)
+    config["requires"] |= {"opset": exported.opset, "ir_version": exported.ir_version}
+    config |= {"schema": inferred.schema.to_dict(), "outputs": exported.outputs, "fallback": dict(fallback)}
+    predictor = Predictor(
+        config=config,
+        digest="",
+        schema=inferred.schema,
+        rules=None,
+        program=compiled.program,
+        session=OnnxSession.open(exported.model, **facts.session),
+        max_rows=2**40,
+    )
+    report = check_pipeline(pipeline, predictor, inferred, X_check, tolerance=facts.tolerance)
+    config["parity"] = report.summary() | {"door": exported.door}
+    return Candidate(config, inferred, compiled, exported, predictor)
+
+
+def _with_columns(error: UnsupportedError, compiled: CompiledPipeline) -> UnsupportedError:
+    """The same refusal with the steps before the estimator that go to ONNX, and their columns."""
+    if not compiled.columns:
+        return error
+    steps = "; ".join(f"step {path!r} over {', '.join(names)}" for path, names in compiled.columns.items())
+    path, names = next(iter(compiled.columns.items()))
+    return UnsupportedError(f"{error} (not in the compiled core: {steps})", step=path, columns=names)
+
+
+def json_bytes(document: Any) -> bytes:
+    """A document as canonical JSON."""
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
+
+
+def toolchain() -> dict[str, str]:
+    """Versions of everything that had a hand in the bundle."""
+    packages = ("edgeml", "numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
+    return {"python": platform.python_version()} | {package: version_of(package) for package in packages}

@@ -1,0 +1,120 @@
+"""Which rows become golden rows: few, and those that would notice a difference first.
+
+In this order, until there are enough: one row for each rule that fires, the rows nearest to a decision between two
+labels, rows with missing values or unseen levels, the smallest and the largest value of each numeric feature, then rows
+spread over the labels (or over the range of the values). The answers are those of the very Predictor that was found
+equal to the pipeline.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeml.kernels.frame import Frame
+from edgeml.runtime.prediction import Prediction, PredictionBatch
+from edgeml.runtime.schema import Schema
+
+GOLDEN_ROWS = 48
+
+
+def choose(schema: Schema, frame: Frame, answers: PredictionBatch, *, wanted: int = GOLDEN_ROWS) -> list[int]:
+    """Picks the rows.
+
+    Args:
+        schema: What the frame holds.
+        frame: Candidates: held-out rows and edge cases.
+        answers: The bundle's answers to them.
+        wanted: How many rows at the most.
+
+    Returns:
+        Row numbers, rising.
+    """
+    quarter = max(1, wanted // 4)
+    chosen: dict[int, None] = {}
+
+    def take(rows: Iterable[int], limit: int) -> None:
+        room = min(limit, wanted - len(chosen))
+        for row in rows:
+            if room <= 0:
+                return
+            if row not in chosen:
+                chosen[row] = None
+                room -= 1
+
+    take(_first_of_each(answers.rule_index), quarter)
+    if answers.scores is not None and answers.scores.shape[1] > 1:
+        ordered = np.sort(np.nan_to_num(answers.scores, nan=-np.inf), axis=1)
+        with np.errstate(invalid="ignore"):
+            gap = np.nan_to_num(ordered[:, -1] - ordered[:, -2], nan=np.inf)
+        take(np.argsort(gap, kind="stable").tolist(), quarter)
+    take(_with_holes(schema, frame), quarter)
+    take(_extremes(schema, frame), quarter)
+    key = answers.label_index if answers.label_index is not None else _tenths(answers)
+    take(_spread(key), wanted)
+    return sorted(chosen)
+
+
+def document(records: Sequence[Mapping[str, Any]], answers: Sequence[Prediction], keys: Sequence[str]) -> bytes:
+    """The member ``golden.jsonl``: one record with its expected answer a line."""
+    lines = []
+    for record, answer in zip(records, answers, strict=True):
+        expected: dict[str, Any] = {"tier": answer.tier}
+        if answer.label is not None:
+            expected["label"] = answer.label
+        if answer.value is not None:
+            expected["value"] = answer.value
+        if answer.tier == "model" and answer.scores is not None:
+            expected["scores"] = [answer.scores[key] for key in keys if key in answer.scores]
+        lines.append(
+            json.dumps({"record": dict(record), "expected": expected}, ensure_ascii=False, separators=(",", ":"))
+        )
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def _first_of_each(rule_index: NDArray[np.int32]) -> list[int]:
+    values, first = np.unique(rule_index, return_index=True)
+    return [int(row) for value, row in zip(values, first, strict=True) if value >= 0]
+
+
+def _with_holes(schema: Schema, frame: Frame) -> list[int]:
+    holed = np.zeros(frame.n_rows, dtype=np.int64)
+    for slot in schema.slots.values():
+        if slot.bank == "number":
+            holed += np.isnan(np.asarray(frame.number_column(slot.index)))
+        elif slot.bank == "category":
+            holed += np.asarray(frame.code_column(slot.index)) < 0
+    rows = np.flatnonzero(holed)
+    # Rows with few holes first: with many, one missing value hides what another does.
+    return rows[np.argsort(holed[rows], kind="stable")].tolist()
+
+
+def _extremes(schema: Schema, frame: Frame) -> list[int]:
+    rows = []
+    for slot in schema.slots.values():
+        if slot.bank != "number":
+            continue
+        values = np.asarray(frame.number_column(slot.index))
+        if not np.isnan(values).all():
+            rows += [int(np.nanargmin(values)), int(np.nanargmax(values))]
+    return rows
+
+
+def _tenths(answers: PredictionBatch) -> NDArray[np.int64]:
+    values = np.asarray(answers.values, dtype=np.float64).reshape(len(answers), -1)[:, 0]
+    rank = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    return rank * 10 // max(1, len(values))
+
+
+def _spread(key: NDArray[np.int64]) -> list[int]:
+    """Row numbers that visit the keys in turn."""
+    position = np.zeros(len(key), dtype=np.int64)
+    for value in np.unique(key):
+        of_value = np.flatnonzero(key == value)
+        position[of_value] = np.arange(len(of_value))
+    order: list[int] = np.lexsort((key, position)).tolist()
+    return order

@@ -1,0 +1,146 @@
+"""Promise P7: a bundle whose answers differ from the pipeline's is not built.
+
+1. The runtime's own Predictor is asked, in a batch and one by one, without rules; scikit-learn's answers are the judge.
+2. The rows are those of ``parity_rows``; what counts as a difference stands in ``parity_report``.
+3. Rows that the schema or the pipeline refuses are left out and counted; of the held-out rows some must remain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeml.builder.parity_report import (
+    Answers,
+    ParityReport,
+    batch_answers,
+    check_parity,
+    joined,
+    pipeline_answers,
+    single_answer,
+)
+from edgeml.builder.parity_rows import ParityRows, Record, RecordForm, held_out_records, parity_rows
+from edgeml.errors import BuildError, SchemaError
+from edgeml.kernels.frame import Frame
+from edgeml.runtime.predictor import Predictor
+
+__all__ = ["Answers", "ParityReport", "check_parity", "check_pipeline"]
+
+ONE_BY_ONE = 64
+
+
+def _answers_or_none(ask: Callable[[Any], Answers], form: RecordForm, records: list[Record]) -> list[int]:
+    """Numbers of the records that the pipeline answers; a block that it refuses is tried in halves."""
+
+    def answered(low: int, high: int) -> list[int]:
+        try:
+            ask(form.table(records[low:high]))
+        except Exception:  # a pipeline may refuse a row with whatever it likes
+            if high - low <= 1:
+                return []
+            middle = (low + high) // 2
+            return answered(low, middle) + answered(middle, high)
+        return list(range(low, high))
+
+    return answered(0, len(records))
+
+
+def check_pipeline(
+    pipeline: Any, predictor: Predictor, form: RecordForm, held_out: Any, *, tolerance: float = 1e-5
+) -> ParityReport:
+    """Checks the real Predictor, made without rules, against the pipeline.
+
+    Args:
+        pipeline: The fitted pipeline.
+        predictor: What will serve.
+        form: The schema, and the way between records and tables (``InferredSchema``).
+        held_out: Rows that the pipeline has not seen.
+        tolerance: Largest difference allowed.
+
+    Raises:
+        ParityError: They differ; names the worst rows.
+        BuildError: No held-out row is left to compare.
+    """
+    outputs = predictor.outputs
+
+    def ask(rows: Any) -> Answers:
+        return pipeline_answers(pipeline, rows, outputs)
+
+    def signal(records: list[Record]) -> NDArray[np.float64]:
+        numbers = np.full(len(records), np.nan)
+        kept = _answers_or_none(ask, form, records)
+        if kept:
+            answers = ask(form.table([records[row] for row in kept]))
+            numbers[kept] = answers.labels if answers.labels is not None else _first(answers.values)
+        return numbers
+
+    rows = parity_rows(form, held_out_records(form, held_out), signal, labelled=outputs.labels is not None)
+    before = len(rows.records)
+    rows = _picked(rows, _answers_or_none(ask, form, rows.records))
+    rows, frame = _allowed(predictor, rows)
+    if "held_out" not in rows.kinds:
+        raise BuildError("parity cannot be checked: the schema or the pipeline refuses every held-out row")
+    refused = before - len(rows.records)
+    table = form.table(rows.records)
+    expected = ask(table)
+    in_double = _double(table)
+    again = None if in_double is None else ask(in_double)
+    got = batch_answers(predictor.predict_frame(frame), relative=expected.relative)
+    # One by one the same records take another way through the core: other buffers, other matrix kernels.
+    alone = _one_by_one(rows)
+    singles = [single_answer(predictor.predict(rows.records[row]), outputs) for row in alone]
+    rows = ParityRows(rows.records + [rows.records[r] for r in alone], rows.kinds + ["one_by_one"] * len(alone))
+    return check_parity(
+        joined([expected, expected.rows(np.array(alone))]),
+        joined([got, *singles]),
+        tolerance=tolerance,
+        rows=rows,
+        labels=outputs.labels,
+        refused=refused,
+        in_double=None if again is None else joined([again, again.rows(np.array(alone))]),
+    ).require()
+
+
+def _double(table: Any) -> Any:
+    """The same numbers in float64; None where the table holds no float32."""
+    if isinstance(table, np.ndarray):
+        return table.astype(np.float64) if table.dtype == np.float32 else None
+    single = [label for label in table.columns if table[label].dtype == np.float32]
+    return table.astype(dict.fromkeys(single, np.float64)) if single else None
+
+
+def _first(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    assert values is not None  # a regression has values
+    return values[:, 0]
+
+
+def _picked(rows: ParityRows, kept: Sequence[int]) -> ParityRows:
+    return ParityRows([rows.records[row] for row in kept], [rows.kinds[row] for row in kept])
+
+
+def _allowed(predictor: Predictor, rows: ParityRows) -> tuple[ParityRows, Frame]:
+    """The rows that the schema allows, and the frame that holds them."""
+    frame = predictor.reader.new_frame(max(1, len(rows.records)))
+    while True:
+        try:
+            predictor.reader.read_many(frame, rows.records)
+        except SchemaError as error:
+            bad = {violation.row for violation in error.violations}
+            kept = [row for row in range(len(rows.records)) if row not in bad]
+            if len(kept) == len(rows.records):
+                raise
+            rows = _picked(rows, kept)
+            continue
+        return rows, frame
+
+
+def _one_by_one(rows: ParityRows) -> list[int]:
+    """Row numbers to ask one at a time, from every kind."""
+    by_kind: dict[str, list[int]] = {}
+    for row, kind in enumerate(rows.kinds):
+        by_kind.setdefault(kind, []).append(row)
+    share = max(1, ONE_BY_ONE // len(by_kind))
+    return [row for numbers in by_kind.values() for row in numbers[:share]]

@@ -1,0 +1,371 @@
+"""A schema from the data a pipeline was trained on, and the way back from records to such data.
+
+1. Kinds follow from the columns: float -> number, int -> integer, bool -> boolean, strings -> category (text beyond
+   1,000 levels or where an override says so). What is none of these is refused, with the remedy.
+2. Bounds are never guessed: what training has not seen is for drift monitoring, not for refusal.
+3. The policies ``missing`` and ``unseen`` are found by asking the fitted pipeline: a few rows are copied, one value
+   is blanked or changed, and what the pipeline raises on is an error for the schema too.
+4. ``InferredSchema.table`` rebuilds exactly the kind of object that was trained on (column order, dtypes, the same
+   marker for a missing value), so that the pipeline can be asked the same question as the compiled core.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from edgeml.errors import BuildError, SchemaError
+from edgeml.runtime.reader import Frame, RecordReader
+from edgeml.runtime.schema import Feature, Schema
+
+MAX_LEVELS = 1_000
+PROBE_ROWS = 5
+
+# Stands for a level that training has not seen, where the level itself is not known.
+UNSEEN_LEVEL = "\ufffdunseen"
+
+Table = pd.DataFrame | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one feature looked in the training data.
+
+    Attributes:
+        name: Name of the feature.
+        label: Label of the column in the DataFrame; its position in an array.
+        dtype: Its pandas or numpy dtype.
+        marker: What stands for a missing value: None, NaN or pandas.NA.
+    """
+
+    name: str
+    label: Any
+    dtype: Any
+    marker: Any
+
+
+@dataclass(frozen=True)
+class InferredSchema:
+    """A schema with what is needed to rebuild the training data's form.
+
+    Attributes:
+        schema: The schema.
+        columns: One for each feature, in order.
+        is_frame: Whether the data was a DataFrame (otherwise a 2-D array).
+    """
+
+    schema: Schema
+    columns: tuple[Column, ...]
+    is_frame: bool
+
+    def table(self, rows: Sequence[Mapping[str, Any]] | Frame) -> Table:
+        """Rebuilds the form of the training data.
+
+        Args:
+            rows: Records (a missing key is a missing value), or a Frame filled for this schema. A Frame does not
+                keep the text of an unseen level; ``UNSEEN_LEVEL`` stands for it.
+
+        Returns:
+            A DataFrame with the training data's columns and dtypes, or an array of its dtype. An integer or boolean
+            column that holds a missing value gets the dtype that pandas would have given it.
+        """
+        values = self._of_frame(rows) if isinstance(rows, Frame) else self._of_records(rows)
+        if self.is_frame:
+            n_rows = rows.n_rows if isinstance(rows, Frame) else len(rows)
+            series = [_series(column, values[column.name]) for column in self.columns]
+            table = pd.DataFrame(dict(enumerate(series)), index=pd.RangeIndex(n_rows))
+            table.columns = pd.Index([column.label for column in self.columns])
+            return table
+        dtype = self.columns[0].dtype
+        stacked = [_array(column, values[column.name]) for column in self.columns]
+        return np.stack(stacked, axis=1) if not _is_object(dtype) else np.array(stacked, dtype=object).T
+
+    def values(self, table: Table) -> dict[str, Any]:
+        """The table's columns as ``RecordReader.read_columns`` takes them: arrays of numbers, or lists of objects.
+
+        Args:
+            table: Of the training data's form; may hold other rows.
+        """
+        given = {column.name: _column_of(table, column.label) for column in self.columns}
+        return {
+            name: series.to_numpy() if _is_plain(series.dtype, "fiub") else series.tolist()
+            for name, series in given.items()
+        }
+
+    def records(self, table: Table) -> list[dict[str, Any]]:
+        """The rows as JSON-ready records: None for a missing value, Python scalars otherwise.
+
+        Args:
+            table: Of the training data's form; may hold other rows.
+        """
+        lists = [_json_list(_column_of(table, column.label), self._kind(column)) for column in self.columns]
+        names = self.schema.names
+        return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
+
+    def _kind(self, column: Column) -> str:
+        return self.schema.feature(column.name).kind
+
+    def _of_records(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+        return {name: [record.get(name) for record in records] for name in self.schema.names}
+
+    def _of_frame(self, frame: Frame) -> dict[str, list[Any]]:
+        values: dict[str, list[Any]] = {}
+        for feature in self.schema.features:
+            slot = self.schema.slots[feature.name]
+            if slot.bank == "text":
+                raw = [frame.text(slot.index, row) for row in range(frame.n_rows)]
+                values[feature.name] = [None if text is None else text.decode() for text in raw]
+            elif slot.bank == "category":
+                # Codes -1 (missing) and -2 (unseen) count from the end.
+                names = [*(feature.levels or ()), UNSEEN_LEVEL, None]
+                values[feature.name] = [names[code] for code in frame.code_column(slot.index).tolist()]
+            else:
+                to = {"number": float, "integer": int, "boolean": bool}[feature.kind]
+                numbers = frame.number_column(slot.index).tolist()
+                values[feature.name] = [None if number != number else to(number) for number in numbers]
+        return values
+
+
+def infer_schema(
+    X: Table,
+    *,
+    pipeline: Any = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    unknown_fields: str = "reject",
+) -> InferredSchema:
+    """Reads a schema off training data.
+
+    Args:
+        X: A DataFrame, or an array [n, d]; an array of numbers gives the layout ``tensor`` and the names x0, x1, ...
+        pipeline: The fitted pipeline, asked for the policies. Without it a missing value is allowed where training
+            data has one, and an unseen level is an error.
+        overrides: Name of a feature -> members of its schema entry that replace the inferred ones.
+        unknown_fields: ``reject`` or ``count`` fields of a record that the schema does not know.
+
+    Raises:
+        BuildError: A column is of a kind that no feature has, or the data breaks the overridden schema; the message
+            names the column and the remedy.
+    """
+    overrides = dict(overrides or {})
+    columns, is_frame = _columns(X)
+    names = [column.name for column in columns]
+    for name in overrides:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; the columns are {', '.join(names[:20])}"
+            raise BuildError(f"overrides: there is no column {name!r}{hint}")
+    features = []
+    for column in columns:
+        series = _column_of(X, column.label)
+        features.append(
+            {**_entry(column, series, is_frame, overrides.get(column.name, {})), **overrides.get(column.name, {})}
+        )
+    tensor = not is_frame and all(entry["kind"] in ("number", "integer", "boolean") for entry in features)
+    document: dict[str, Any] = {
+        "features": features,
+        "layout": "tensor" if tensor else "record",
+        "unknown_fields": unknown_fields,
+    }
+    found = InferredSchema(Schema.from_dict(document), columns, is_frame)
+    if pipeline is not None:
+        _probe(found, X, pipeline, features, overrides)
+        found = InferredSchema(Schema.from_dict(document), columns, is_frame)
+    _check(found, X)
+    return found
+
+
+def _columns(X: Table) -> tuple[tuple[Column, ...], bool]:
+    if isinstance(X, pd.DataFrame):
+        if X.columns.nlevels > 1:
+            raise BuildError("the DataFrame's columns have several levels; flatten them to one name each")
+        names = [str(label) for label in X.columns]
+        for name in names:
+            if names.count(name) > 1:
+                raise BuildError(f"column {name!r} stands twice; rename or drop one")
+        columns = tuple(
+            Column(name, label, X[label].dtype, _marker(X[label])) for name, label in zip(names, X.columns, strict=True)
+        )
+    else:
+        array = np.asarray(X)
+        if array.ndim != 2:
+            raise BuildError(f"expected an array [n, d] or a DataFrame, got shape {list(array.shape)}; reshape it")
+        columns = tuple(Column(f"x{j}", j, array.dtype, _marker(pd.Series(array[:, j]))) for j in range(array.shape[1]))
+    if not columns or len(X) == 0:
+        raise BuildError("the training data is empty; give at least one row and one column")
+    return columns, isinstance(X, pd.DataFrame)
+
+
+def _column_of(table: Table, label: Any) -> pd.Series[Any]:
+    return table[label] if isinstance(table, pd.DataFrame) else pd.Series(np.asarray(table)[:, label])
+
+
+def _marker(series: pd.Series[Any]) -> Any:
+    """What stands for a missing value in a column: the one that is there, else what the dtype would hold."""
+    if _is_object(series.dtype):
+        blank = series[series.isna()]
+        return blank.iloc[0] if len(blank) else None
+    return getattr(series.dtype, "na_value", np.nan)
+
+
+def _entry(column: Column, series: pd.Series[Any], is_frame: bool, override: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema entry of one column, before overrides."""
+    given = series.dropna()
+    kind = override.get("kind") or _kind(column, given, is_frame)
+    entry: dict[str, Any] = {
+        "name": column.name,
+        "kind": kind,
+        "missing": "allow" if len(given) < len(series) else "error",
+    }
+    if kind == "category" and "levels" not in override:
+        levels = sorted({str(level) for level in pd.unique(given)})
+        if len(levels) > MAX_LEVELS and "kind" not in override:
+            entry["kind"] = "text"
+        else:
+            entry["levels"] = levels
+    return entry
+
+
+def _kind(column: Column, given: pd.Series[Any], is_frame: bool) -> str:
+    dtype = given.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        dtype = dtype.categories.dtype
+        if not all(isinstance(level, str) for level in given.cat.categories):
+            raise BuildError(
+                f"column {column.name!r}: its categories are {dtype}, not strings; make them strings "
+                f"(X[{column.label!r}].astype(str)) or make the column a number"
+            )
+        return "category"
+    if pd.api.types.is_bool_dtype(dtype):
+        return "boolean"
+    if pd.api.types.is_integer_dtype(dtype):
+        return "integer"
+    if pd.api.types.is_float_dtype(dtype) and not isinstance(dtype, pd.SparseDtype):
+        return "number"
+    types = {type(value) for value in given} if _is_object(dtype) or pd.api.types.is_string_dtype(dtype) else set()
+    if types and all(issubclass(kind, str) for kind in types):
+        return "category"
+    if types and all(kind in (bool, np.bool_) for kind in types):
+        return "boolean"
+    if types and not is_frame and all(issubclass(kind, (int, float, np.number)) for kind in types - {bool}):
+        return "number"
+    raise BuildError(f"column {column.name!r}: {_remedy(dtype, types)}")
+
+
+def _remedy(dtype: Any, types: set[type]) -> str:
+    if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        return f"a feature cannot be {dtype}; turn it into numbers before the pipeline, such as days since a date"
+    if _is_object(dtype) and not types:
+        return "it holds no value at all; drop it"
+    if _is_object(dtype):
+        words = ", ".join(sorted(kind.__name__ for kind in types))
+        return f"it mixes or holds values of type {words}; convert it with astype(float), astype(bool) or astype(str)"
+    return f"a feature cannot be {dtype}; convert it with astype(float), astype(bool) or astype(str)"
+
+
+def _is_object(dtype: Any) -> bool:
+    return bool(pd.api.types.is_object_dtype(dtype))
+
+
+def _is_plain(dtype: Any, kinds: str) -> bool:
+    """Whether it is a numpy dtype (not one of pandas' own) of one of these kinds."""
+    return isinstance(dtype, np.dtype) and dtype.kind in kinds
+
+
+def _json_list(series: pd.Series[Any], kind: str) -> list[Any]:
+    to: Callable[[Any], Any] = {"number": float, "integer": int, "boolean": bool}.get(kind, str)
+    blank = series.isna().tolist()
+    return [None if gone else to(value) for value, gone in zip(series.tolist(), blank, strict=True)]
+
+
+def _series(column: Column, values: list[Any]) -> pd.Series[Any]:
+    dtype = column.dtype
+    blank = any(value is None for value in values)
+    if isinstance(dtype, pd.CategoricalDtype):
+        known = set(dtype.categories)
+        extra = sorted({value for value in values if value is not None and value not in known})
+        widened = pd.CategoricalDtype([*dtype.categories, *extra], ordered=dtype.ordered) if extra else dtype
+        return pd.Series(pd.Categorical(values, dtype=widened))
+    if _is_object(dtype) or (_is_plain(dtype, "b") and blank):
+        marker = column.marker if _is_object(dtype) else np.nan
+        out = np.empty(len(values), dtype=object)
+        out[:] = [marker if value is None else value for value in values]
+        return pd.Series(out, dtype=object)
+    if _is_plain(dtype, "iu") and blank:
+        dtype = np.dtype(np.float64)
+    if _is_plain(dtype, "f"):
+        values = [np.nan if value is None else value for value in values]
+    series: pd.Series[Any] = pd.Series(values, dtype=dtype)
+    return series
+
+
+def _array(column: Column, values: list[Any]) -> NDArray[Any]:
+    if _is_object(column.dtype):
+        return np.array([column.marker if value is None else value for value in values], dtype=object)
+    if any(value is None for value in values):
+        dtype = column.dtype if column.dtype.kind == "f" else np.dtype(np.float64)
+        return np.array([np.nan if value is None else value for value in values], dtype=dtype)
+    return np.array(values, dtype=column.dtype)
+
+
+def _probe(
+    found: InferredSchema,
+    X: Table,
+    pipeline: Any,
+    features: list[dict[str, Any]],
+    overrides: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Sets the policies of the entries to what the pipeline bears."""
+    ask = getattr(pipeline, "predict", None) or getattr(pipeline, "transform", None)
+    if ask is None:
+        raise BuildError(f"{type(pipeline).__name__} has neither predict nor transform; give a fitted pipeline")
+    sample = found.records(X[:PROBE_ROWS])
+    if not _bears(ask, found, sample):
+        raise BuildError("the pipeline does not answer rows of its own training data; fit it on the data given as X")
+    for feature, entry in zip(found.schema.features, features, strict=True):
+        override = overrides.get(feature.name, {})
+        for policy, value in (("missing", None), ("unseen", _unknown_level(feature))):
+            if policy in override or (policy == "unseen" and feature.kind != "category"):
+                continue
+            altered = [{**sample[0], feature.name: value}, *sample[1:]]
+            entry[policy] = "allow" if _bears(ask, found, altered) else "error"
+
+
+def _unknown_level(feature: Feature) -> str:
+    level = UNSEEN_LEVEL
+    while level in (feature.levels or ()):
+        level += "-"
+    return level
+
+
+def _bears(ask: Callable[[Any], Any], found: InferredSchema, records: list[dict[str, Any]]) -> bool:
+    """Whether the pipeline answers, with numbers where it answers with numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            answer = np.asarray(ask(found.table(records)))
+        except Exception:  # whatever a pipeline raises is its way to refuse
+            return False
+    # A regression that answers NaN has not answered.
+    return not (answer.dtype.kind == "f" and answer.ndim == 1 and np.isnan(answer).any())
+
+
+def _check(found: InferredSchema, X: Table) -> None:
+    """The training data itself must pass the schema."""
+    reader = RecordReader(found.schema)
+    try:
+        reader.read_columns(
+            reader.new_frame(), {column.name: _column_of(X, column.label).tolist() for column in found.columns}
+        )
+    except SchemaError as error:
+        first = error.violations[0]
+        raise BuildError(
+            f"column {first.field!r}: row {first.row} of the training data breaks the schema ({first.code}: expected "
+            f"{first.expected}, got {first.got}); correct the data or the override"
+        ) from error
