@@ -1,0 +1,71 @@
+"""How long answers take, one histogram for each tier that can give one."""
+
+from __future__ import annotations
+
+from edgeml.kernels.histogram import Histogram
+
+TIERS = ("rule", "model", "fallback")
+PERCENTILES = {"p50_us": 50.0, "p90_us": 90.0, "p99_us": 99.0, "p999_us": 99.9}
+
+
+class LatencyMonitor:
+    """Histograms of answering times. Any thread may call any method.
+
+    The tiers are fixed, so that an observation is one look-up in a dict that never changes and one step of a kernel.
+    """
+
+    __slots__ = ("_histograms", "_record", "_record_many")
+
+    def __init__(self) -> None:
+        self._histograms = {tier: Histogram() for tier in TIERS}
+        self._record = {tier: histogram.record for tier, histogram in self._histograms.items()}
+        self._record_many = {tier: histogram.record_many for tier, histogram in self._histograms.items()}
+
+    def observe(self, tier: str, ns: int) -> None:
+        """Counts one answer.
+
+        Args:
+            tier: ``rule``, ``model`` or ``fallback``.
+            ns: How long it took, in nanoseconds.
+
+        Raises:
+            KeyError: There is no such tier.
+            ValueError: ``ns`` is negative.
+        """
+        self._record[tier](ns)
+
+    def observe_many(self, tier: str, ns: int, count: int) -> None:
+        """Counts ``count`` answers that took ``ns`` nanoseconds each.
+
+        Raises:
+            KeyError: There is no such tier.
+            ValueError: ``ns`` or ``count`` is negative.
+        """
+        self._record_many[tier](ns, count)
+
+    def histogram(self, tier: str) -> Histogram:
+        """The live histogram of a tier.
+
+        Raises:
+            KeyError: There is no such tier.
+        """
+        return self._histograms[tier]
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Count, mean, percentiles and maximum of each tier; times in microseconds, 0 where there was no answer.
+
+        A percentile is the upper end of its bucket, so it may exceed the truth by up to 1 %; it never exceeds the
+        exact maximum given beside it.
+        """
+        return {tier: _figures(histogram) for tier, histogram in self._histograms.items()}
+
+
+def _figures(live: Histogram) -> dict[str, float]:
+    # All figures of one moment: other threads go on recording into the live one.
+    histogram = Histogram()
+    histogram.merge(live)
+    figures: dict[str, float] = {"count": histogram.count, "mean_us": histogram.mean / 1e3}
+    for name, share in PERCENTILES.items():
+        figures[name] = min(histogram.percentile(share), histogram.max) / 1e3
+    figures["max_us"] = histogram.max / 1e3
+    return figures
