@@ -1,0 +1,87 @@
+"""RuleProgram: an ordered rule list, compiled; the first rule that is true for a row answers.
+
+1. A program is flat: instructions, constants, codes, strings. It is checked once, when it is made, so that no program,
+   however it came about, reads or writes out of bounds or runs without end.
+2. Tests are two-valued: each asks "is it surely so?" or, flipped, "is it surely not so?"; a missing value is neither.
+3. A program is never changed afterwards and may be used by any number of threads.
+
+Each instruction is seven int32: kind, flip (0 or 1), a, b, count, yes, no. ``a`` is a column; ``b`` and ``count`` say
+where in constants, codes or strings the operand is (``code_equal``: ``b`` is the code; ``..._column``: the second
+column; ``within``: two constants, both ends included; sets are sorted, strings by length and then bytes). ``yes`` and
+``no`` are where to go: a later instruction, ``-1`` to stop without a rule, ``-2 - r`` to stop with rule r.
+
+Kinds from ``push_column`` on are arithmetic: they work on a stack and go on with the next instruction (``yes`` and
+``no`` are not read). Their result is missing where an operand is or where it would not be finite. The kinds
+``top_...`` test what is on the stack and leave it empty; no target may need values on it.
+"""
+
+from typing import Any, Final, final
+
+KINDS: Final[tuple[str, ...]]
+"""Names of the kinds of instruction, in the order of their numbers."""
+FIELDS: Final[int]
+"""Fields of an instruction."""
+STACK: Final[int]
+"""Values that the stack holds."""
+INSTRUCTIONS: Final[int]
+"""Instructions that a program may have."""
+
+@final
+class RuleProgram:
+    """A compiled rule list.
+
+    Args:
+        start: Target to begin at: 0, or below 0 where nothing needs to be tested.
+        code: int32[7 n], flat: the instructions.
+        constants: float64: finite numbers.
+        codes: int32: the sets of category codes, one after the other.
+        strings: UTF-8 of all strings, one after the other.
+        offsets: int64[s + 1]: where each of the s strings begins; the last is the length of ``strings``.
+        n_rules: Rules; the targets of rules are below it.
+        n_numbers: Number columns that a frame has at least.
+        n_categories: Category columns that a frame has at least.
+        n_texts: Text columns that a frame has at least.
+
+    Raises:
+        ValueError: Some operand is out of range; names the instruction.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: int,
+        code: Any,
+        constants: Any,
+        codes: Any,
+        strings: Any,
+        offsets: Any,
+        n_rules: int,
+        n_numbers: int,
+        n_categories: int,
+        n_texts: int,
+    ) -> None: ...
+    def match_one(self, capsule: Any) -> int:
+        """Index of the first rule that fires on row 0 of a frame, -1 where none does.
+
+        Keeps the GIL and allocates nothing.
+
+        Args:
+            capsule: ``Frame.capsule``.
+
+        Raises:
+            ValueError: This is no frame, it has no row, or it has fewer columns than the rules read.
+        """
+
+    def match(self, capsule: Any, out: Any) -> int:
+        """Matches every row of a frame, without the GIL.
+
+        Args:
+            capsule: ``Frame.capsule``; nobody may fill the frame meanwhile.
+            out: int32[n_rows], written: index of the first rule that fires on each row, -1 where none does.
+
+        Returns:
+            Number of rows on which a rule fired.
+
+        Raises:
+            ValueError: This is no frame, it has fewer columns than the rules read, or ``out`` does not fit.
+        """

@@ -1,0 +1,364 @@
+"""The text of a condition -> a tree. An own tokenizer and a precedence parser; see ``docs/rules.md`` for the grammar.
+
+From loose to tight: ``or``, ``and``, ``not``, comparisons, ``+ -``, ``* /``, unary ``-``, literals and names.
+
+1. The text is bounded, its nesting is bounded, and so is the height of the tree: a hostile text is refused, it never
+   exhausts the interpreter's stack.
+2. Every error is a RuleError that shows the line and points at the character.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Literal, NamedTuple, NoReturn
+
+from edgeml.runtime.expression import (
+    AND,
+    COMPARISON,
+    FUNCTIONS,
+    MAX_EXPRESSION,
+    MAX_NESTING,
+    MAX_SET,
+    NOT,
+    OR,
+    PRODUCT,
+    RESERVED,
+    SIGN,
+    SUM,
+    And,
+    Arithmetic,
+    Between,
+    Call,
+    Comparison,
+    Field,
+    Literals,
+    Membership,
+    Missing,
+    Negate,
+    Node,
+    Not,
+    Number,
+    Or,
+    Source,
+    Text,
+    TextMatch,
+    Truth,
+    children,
+)
+
+# A tree is higher than the nesting of its text (`a * b + c < d` nests nothing and has four floors).
+MAX_HEIGHT = 2 * MAX_NESTING
+
+_TOKEN = re.compile(
+    r"""
+      (?P<space> \s+ )
+    | (?P<number> (?: [0-9]+ (?: \.[0-9]* )? | \.[0-9]+ ) (?: [eE][+-]?[0-9]+ )? (?! [\w.] ) )
+    | (?P<name> [^\W\d]\w* )
+    | (?P<quoted> ` (?: [^`] | `` )* ` )
+    | (?P<text> " (?: [^"\\] | \\. )* " | ' (?: [^'\\] | \\. )* ' )
+    | (?P<sign> == | != | <= | >= | [-+*/<>(){}\[\],] )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
+_PLAIN_ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
+_HINTS = {
+    "=": "compare with ==",
+    "&": "write 'and'",
+    "|": "write 'or'",
+    "!": "write 'not', or != to compare",
+    '"': "the string has no end; close it with the quote that opened it",
+    "'": "the string has no end; close it with the quote that opened it",
+    "`": "the name has no end; close it with a backquote",
+    **dict.fromkeys("“”„«»‘’", "write strings in straight quotes"),
+    **dict.fromkeys("0123456789.", "this is not a number"),
+    **dict.fromkeys(";:?@#$%^~\\", "this sign means nothing in a condition"),
+}
+_COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
+# What may follow a whole operand -> how tightly it binds.
+_INFIX = {
+    "or": OR,
+    "and": AND,
+    **dict.fromkeys([*_COMPARISONS, "in", "not", "between", "is", "starts", "ends", "contains"], COMPARISON),
+    "+": SUM,
+    "-": SUM,
+    "*": PRODUCT,
+    "/": PRODUCT,
+}
+_CLOSING = {"{": "}", "[": "]", "(": ")"}
+
+
+class Token(NamedTuple):
+    """A word of an expression.
+
+    Attributes:
+        kind: ``number``, ``name``, ``text``, ``end``, or the reserved word or sign itself.
+        text: What it stands for: a quoted name or string without its quotes and escapes.
+        position: Offset of its first character.
+    """
+
+    kind: str
+    text: str
+    position: int
+
+
+def parse_expression(text: str, *, rule: str = "") -> Node:
+    """Reads a condition. Whether it fits a schema is asked in ``expression_types.py``.
+
+    Args:
+        text: At most 10,000 characters, nested at most 64 levels.
+        rule: Id of the rule, for errors.
+
+    Raises:
+        RuleError: The text is no condition; the message shows where.
+    """
+    source = Source(text, rule)
+    if len(text) > MAX_EXPRESSION:
+        raise source.error(
+            MAX_EXPRESSION, f"the condition has {len(text)} characters; at most {MAX_EXPRESSION}: split the rule"
+        )
+    return _Parser(source).whole()
+
+
+class _Parser:
+    """Reads the tokens of one expression from left to right."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.tokens = _tokens(source)
+        self.at = 0
+        self.nesting = 0
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.at]
+
+    def take(self) -> Token:
+        token = self.tokens[self.at]
+        self.at += token.kind != "end"
+        return token
+
+    def accept(self, *kinds: str) -> Token | None:
+        return self.take() if self.token.kind in kinds else None
+
+    def expect(self, kind: str, why: str) -> Token:
+        if self.token.kind != kind:
+            self.fail(f"expected {why}")
+        return self.take()
+
+    def fail(self, message: str) -> NoReturn:
+        token = self.token
+        found = "the end" if token.kind == "end" else repr(self.source.text[token.position :][:1] or token.text)
+        if token.kind not in ("end", "number", "text"):
+            found = repr(token.text[:40])
+        for near in self.tokens[max(0, self.at - 1) : self.at + 1]:
+            if near.kind == "name" and near.text not in RESERVED and near.text.lower() in RESERVED:
+                message = f"write {near.text.lower()!r} in small letters: {message}"
+        raise self.source.error(token.position, f"{message}, found {found}")
+
+    def nest(self, position: int, levels: int = 1) -> None:
+        self.nesting += levels
+        if self.nesting > MAX_NESTING:
+            raise self.source.error(position, f"nested more than {MAX_NESTING} levels deep; split the rule")
+
+    def whole(self) -> Node:
+        node = self.expression(OR)
+        if self.token.kind != "end":
+            self.fail("expected the end of the condition, or 'and' or 'or'")
+        floor: tuple[Node, ...] = (node,)
+        for _ in range(MAX_HEIGHT):
+            floor = tuple(child for parent in floor for child in children(parent))
+            if not floor:
+                return node
+        raise self.source.error(floor[0].position, "too many levels of nesting; split the rule")
+
+    def expression(self, least: int) -> Node:
+        """An operand that binds at least so tightly, with all that follows it as tightly."""
+        node = self.operand(least)
+        compared = False
+        while (tightness := _INFIX.get(self.token.kind, 0)) >= max(least, OR):
+            sign = self.token
+            if tightness == COMPARISON:
+                if compared:
+                    self.fail("expected 'and' or 'or' after a comparison")
+                compared = True
+                node = self.comparison(node)
+            elif tightness == OR or tightness == AND:
+                parts = [node]
+                while self.accept(sign.kind):
+                    parts.append(self.expression(tightness + 1))
+                kind = Or if tightness == OR else And
+                node = kind(tuple(parts), position=sign.position)
+            else:
+                parts, signs = [node], []
+                while (found := self.token).kind in ("+-" if tightness == SUM else "*/"):
+                    self.take()
+                    signs.append(found.kind)
+                    parts.append(self.expression(tightness + 1))
+                node = Arithmetic(tuple(parts), tuple(signs), position=sign.position)
+        return node
+
+    def comparison(self, node: Node) -> Node:
+        """What follows the first operand of a comparison."""
+        sign = self.take()
+        where = sign.position
+        if sign.kind in _COMPARISONS:
+            parts, signs = [node, self.expression(SUM)], [sign.kind]
+            while found := self.accept(*_COMPARISONS):
+                signs.append(found.kind)
+                parts.append(self.expression(SUM))
+            return Comparison(tuple(parts), tuple(signs), position=where)
+        if sign.kind == "is":
+            negated = self.accept("not") is not None
+            self.expect("missing", "'missing': a condition ends in 'is missing' or 'is not missing'")
+            return Missing(node, negated, position=where)
+        if sign.kind == "in":
+            return Membership(node, self.items(), position=where)
+        if sign.kind == "between":
+            return self.between(node, where)
+        if sign.kind == "not":
+            if self.accept("in"):
+                return Membership(node, self.items(), negated=True, position=where)
+            self.expect("between", "'in' or 'between' after 'not'")
+            return Not(self.between(node, where), position=where)
+        how: Literal["starts with", "ends with", "contains"] = "contains"
+        if sign.kind != "contains":
+            self.expect("with", f"'with' after {sign.kind!r}")
+            how = "starts with" if sign.kind == "starts" else "ends with"
+        return TextMatch(node, how, self.expect("text", f"a string in quotes after {how!r}").text, position=where)
+
+    def between(self, node: Node, where: int) -> Between:
+        low = self.expression(SUM)
+        self.expect("and", "'and' with the upper end: x between 1 and 2")
+        return Between(node, low, self.expression(SUM), position=where)
+
+    def items(self) -> tuple[Literals, ...]:
+        """A set of literals."""
+        opening = self.accept(*_CLOSING)
+        if opening is None:
+            self.fail('expected a set after \'in\', such as {"a", "b"}')
+        closing = _CLOSING[opening.kind]
+        items: list[Literals] = []
+        while self.token.kind != closing:
+            items.append(self.literal())
+            if len(items) > MAX_SET:
+                self.fail(f"a set holds at most {MAX_SET} values")
+            if not self.accept(","):
+                break
+        self.expect(closing, f"',' or {closing!r}")
+        if not items:
+            raise self.source.error(opening.position, "the set is empty, so nothing is in it; list its values")
+        return tuple(items)
+
+    def literal(self) -> Literals:
+        minus = self.accept("-")
+        token = self.token
+        if token.kind == "number":
+            value = self.number()
+            return Number(-value if minus else value, position=(minus or token).position)
+        if minus is None and token.kind == "text":
+            return Text(self.take().text, position=token.position)
+        if minus is None and token.kind in ("true", "false"):
+            return Truth(self.take().kind == "true", position=token.position)
+        hint = "" if token.kind != "name" else " (a level or a text stands in quotes)"
+        self.fail(f"expected a number, a string in quotes, true or false{hint}")
+
+    def number(self) -> float:
+        token = self.take()
+        value = float(token.text)
+        if not math.isfinite(value):
+            raise self.source.error(token.position, f"the number {token.text} is too large for a double")
+        return value
+
+    def operand(self, least: int) -> Node:
+        """What an expression begins with."""
+        token = self.token
+        where = token.position
+        if token.kind in ("number", "text", "true", "false"):
+            return self.literal()
+        if token.kind == "name":
+            self.take()
+            if self.token.kind == "(" and self.source.text[where] != "`":
+                return self.call(token)
+            return Field(token.text, position=where)
+        if token.kind == "(":
+            self.take()
+            self.nest(where)
+            node = self.expression(OR)
+            self.expect(")", "')'")
+            self.nest(where, -1)
+            return node
+        if token.kind == "-":
+            self.take()
+            self.nest(where)
+            node = self.expression(SIGN)
+            self.nest(where, -1)
+            return Number(-node.value, position=where) if isinstance(node, Number) else Negate(node, position=where)
+        if token.kind == "not":
+            if least > NOT:
+                self.fail("expected a value; put parentheses around '(not ...)'")
+            self.take()
+            self.nest(where)
+            node = self.expression(NOT)
+            self.nest(where, -1)
+            return Not(node, position=where)
+        hint = " (a feature of that name stands in backquotes)" if token.kind in RESERVED else ""
+        self.fail(f"expected a feature, a number, a string, true, false, 'not' or '('{hint}")
+
+    def call(self, name: Token) -> Node:
+        if name.text not in FUNCTIONS:
+            raise self.source.error(name.position, f"there is no function {name.text}; there are abs, min and max")
+        opening = self.take()
+        self.nest(opening.position)
+        arguments = [self.expression(OR)]
+        while self.accept(","):
+            arguments.append(self.expression(OR))
+        self.expect(")", "',' or ')'")
+        self.nest(opening.position, -1)
+        if (len(arguments) == 1) != (name.text == "abs"):
+            wanted = "takes one number" if name.text == "abs" else "takes two numbers or more"
+            raise self.source.error(name.position, f"{name.text}() {wanted}, got {len(arguments)}")
+        return Call(name.text, tuple(arguments), position=name.position)
+
+
+def _tokens(source: Source) -> list[Token]:
+    text = source.text
+    tokens = []
+    at = 0
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        if found is None:
+            hint = _HINTS.get(text[at], "this sign means nothing in a condition")
+            raise source.error(at, f"unexpected {text[at]!r}: {hint}")
+        kind, raw = found.lastgroup or "", found[0]
+        if kind == "name" and raw in RESERVED or kind == "sign":
+            kind = raw
+        elif kind == "quoted":
+            kind, raw = "name", raw[1:-1].replace("``", "`")
+        elif kind == "text":
+            raw = _unescaped(source, at + 1, raw[1:-1])
+        if kind != "space":
+            tokens.append(Token(kind, raw, at))
+        at = found.end()
+    tokens.append(Token("end", "", len(text)))
+    return tokens
+
+
+def _unescaped(source: Source, start: int, raw: str) -> str:
+    def meant(found: re.Match[str]) -> str:
+        if found[3] is None:
+            code = int(found[1] or found[2], 16)
+            if code < 0xD800 or 0xDFFF < code < 0x110000:
+                return chr(code)
+        elif found[3] in _PLAIN_ESCAPES:
+            return _PLAIN_ESCAPES[found[3]]
+        raise source.error(
+            start + found.start(), f"unknown escape {found[0]}; there are \\\\ \\' \\\" \\n \\r \\t \\uXXXX \\UXXXXXXXX"
+        )
+
+    text = _ESCAPE.sub(meant, raw)
+    for offset, mark in enumerate(raw):
+        if "\ud800" <= mark <= "\udfff":
+            raise source.error(start + offset, "half a surrogate pair, which no record can hold; remove it")
+    return text

@@ -1,0 +1,216 @@
+"""Whether a condition fits a schema: every name is a feature, and kinds are only compared with their like.
+
+1. Numbers (numbers, integers) may be ordered and reckoned with; booleans, categories and texts may not.
+2. A category is compared with its own levels: a level that the schema does not know is a slip of the pen, not a
+   condition that never holds.
+3. What is a condition (a comparison, ``and``, ``or``, ``not``) is no value, and the other way round; only a boolean
+   feature and ``true`` and ``false`` are both.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgeml.runtime.expression import (
+    RESERVED,
+    And,
+    Arithmetic,
+    Between,
+    Call,
+    Comparison,
+    Field,
+    Membership,
+    Missing,
+    Negate,
+    Node,
+    Not,
+    Number,
+    Or,
+    Source,
+    Text,
+    TextMatch,
+    Truth,
+    format_name,
+    format_text,
+    nearest,
+)
+from edgeml.runtime.schema import Feature, Schema
+
+Type = Literal["number", "boolean", "category", "text", "string", "condition"]
+
+_WORDS: dict[Type, str] = {
+    "number": "a number",
+    "boolean": "a boolean",
+    "category": "a category",
+    "text": "a text",
+    "string": "a string",
+    "condition": "a condition",
+}
+_ORDERING = frozenset(("<", "<=", ">", ">="))
+
+
+def check_condition(root: Node, schema: Schema, source: Source) -> None:
+    """Checks a rule's whole condition.
+
+    Args:
+        root: A tree made by ``parse_expression``.
+        schema: What a record looks like.
+        source: The text of the tree, for errors.
+
+    Raises:
+        RuleError: A name is unknown or kinds do not fit; the message shows where.
+    """
+    _Checker(schema, source).condition(root)
+
+
+class _Checker:
+    """Walks over one tree."""
+
+    def __init__(self, schema: Schema, source: Source) -> None:
+        self.schema = schema
+        self.source = source
+
+    def feature(self, node: Field) -> Feature:
+        try:
+            return self.schema.feature(node.name)
+        except KeyError:
+            pass
+        known = list(self.schema.names)
+        near = nearest(node.name, known)
+        if node.name.lower() in RESERVED:
+            hint = f"write {node.name.lower()!r} in small letters"
+        elif any(node.name in (feature.levels or ()) for feature in self.schema.features):
+            hint = f"a level stands in quotes: {format_text(node.name)}"
+        elif near is not None:
+            hint = f"the nearest is {format_name(near)}"
+        else:
+            hint = "there are " + ", ".join(map(format_name, known[:8])) + (", ..." if len(known) > 8 else "")
+        raise self.source.error(node.position, f"unknown feature {format_name(node.name)}; {hint}")
+
+    def type_of(self, node: Node) -> Type:
+        """The type of a value; checks what is below it."""
+        match node:
+            case Number():
+                return "number"
+            case Text():
+                return "string"
+            case Truth():
+                return "boolean"
+            case Field():
+                kind = self.feature(node).kind
+                return "number" if kind == "integer" else kind
+            case Negate(operand):
+                self.number(operand, "a minus sign")
+                return "number"
+            case Arithmetic(operands, operators):
+                for operand in operands:
+                    self.number(operand, operators[0])
+                return "number"
+            case Call(function, arguments):
+                for argument in arguments:
+                    self.number(argument, f"{function}()")
+                return "number"
+        return "condition"
+
+    def number(self, node: Node, reader: str) -> None:
+        kind = self.type_of(node)
+        if kind != "number":
+            raise self.source.error(node.position, f"{reader} takes numbers; this is {self.named(node, kind)}")
+
+    def named(self, node: Node, kind: Type) -> str:
+        return f"{format_name(node.name)}, {_WORDS[kind]}" if isinstance(node, Field) else _WORDS[kind]
+
+    def condition(self, node: Node) -> None:
+        match node:
+            case And(operands) | Or(operands):
+                for operand in operands:
+                    self.condition(operand)
+            case Not(operand):
+                self.condition(operand)
+            case Comparison(operands, operators):
+                for left, operator, right in zip(operands, operators, operands[1:], strict=False):
+                    self.comparison(left, operator, right, node)
+            case Membership(operand, items):
+                kind = self.type_of(operand)
+                if kind == "condition" or kind == "string":
+                    raise self.source.error(node.position, f"'in' follows a feature or a number, not {_WORDS[kind]}")
+                for item in items:
+                    self.equality(operand, kind, item, self.type_of(item), item.position)
+            case Between(operand, low, high):
+                for part in (operand, low, high):
+                    self.number(part, "'between'")
+            case Missing(operand):
+                kind = self.type_of(operand)
+                if kind == "condition" or kind == "string" or isinstance(operand, Truth):
+                    raise self.source.error(
+                        node.position, f"'is missing' follows a feature or a number, not {_WORDS[kind]}"
+                    )
+            case TextMatch(operand, how):
+                kind = self.type_of(operand)
+                if kind != "text":
+                    hint = "; list its levels with 'in'" if kind == "category" else ""
+                    raise self.source.error(
+                        node.position, f"{how!r} follows a text; this is {self.named(operand, kind)}{hint}"
+                    )
+            case _:
+                kind = self.type_of(node)
+                if kind != "boolean":
+                    hint = "; compare it, as in x > 3" if kind == "number" else "; compare it with =="
+                    raise self.source.error(node.position, f"{self.named(node, kind)}, is no condition{hint}")
+
+    def comparison(self, left: Node, operator: str, right: Node, whole: Comparison) -> None:
+        kinds = self.type_of(left), self.type_of(right)
+        if operator in _ORDERING:
+            for part, kind in zip((left, right), kinds, strict=True):
+                if kind != "number":
+                    raise self.source.error(
+                        part.position, f"{operator} compares numbers; this is {self.named(part, kind)}"
+                    )
+            return
+        if kinds[0] == "string":
+            self.equality(right, kinds[1], left, kinds[0], whole.position)
+        else:
+            self.equality(left, kinds[0], right, kinds[1], whole.position)
+
+    def equality(self, left: Node, kind: Type, right: Node, other: Type, position: int) -> None:
+        """Whether left may be compared with right; a string literal comes second."""
+        if kind == other and kind in ("number", "boolean"):
+            return
+        if kind == "text" and other == "string":
+            return
+        if kind == "category" and isinstance(left, Field) and isinstance(right, Text):
+            self.level(left, right)
+            return
+        if kind == other == "string":
+            raise self.source.error(position, "two strings are compared; one side must be a feature")
+        if kind == other and kind in ("category", "text"):
+            wanted = "one of its levels" if kind == "category" else "a string"
+            raise self.source.error(
+                position, f"{_WORDS[kind]} is compared with {wanted} in quotes, not with another feature"
+            )
+        if "condition" in (kind, other):
+            raise self.source.error(position, "a condition is compared with nothing; join conditions with 'and', 'or'")
+        hint = ""
+        if kind in ("category", "text"):
+            hint = "; put the value in quotes"
+        elif {kind, other} == {"boolean", "number"}:
+            hint = "; a boolean is compared with true or false"
+        elif other == "string" and kind == "number":
+            hint = "; write the number without quotes"
+        raise self.source.error(
+            position, f"{self.named(left, kind)}, is compared with {self.named(right, other)}{hint}"
+        )
+
+    def level(self, node: Field, literal: Text) -> None:
+        levels = self.feature(node).levels or ()
+        if literal.value in levels:
+            return
+        near = nearest(literal.value, list(levels))
+        hint = (
+            f"the nearest is {format_text(near)}"
+            if near is not None
+            else "its levels are " + ", ".join(map(format_text, levels[:8])) + (", ..." if len(levels) > 8 else "")
+        )
+        raise self.source.error(
+            literal.position, f"{format_text(literal.value)} is no level of {format_name(node.name)}; {hint}"
+        )

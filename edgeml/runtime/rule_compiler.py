@@ -1,0 +1,255 @@
+"""Checked conditions -> the arrays of a RuleProgram.
+
+1. A rule fires only where its condition is true, never where it is unknown. So `not` is taken down to the tests
+   (``not (p and q)`` is ``not p or not q`` for true, false and unknown alike), each test asks "is it surely so?" or
+   "is it surely not so?", and two values do the work of three.
+2. A program is made from its end: where a test leads is known before the test is made, so nothing is patched.
+3. What is common is one instruction (feature against number, level, set); any other arithmetic goes over a stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeml.errors import RuleError
+from edgeml.kernels.rules import FIELDS, INSTRUCTIONS, KINDS, RuleProgram
+from edgeml.runtime.expression import (
+    And,
+    Arithmetic,
+    Between,
+    Call,
+    Comparison,
+    Field,
+    Literals,
+    Membership,
+    Missing,
+    Negate,
+    Node,
+    Not,
+    Number,
+    Or,
+    Text,
+    TextMatch,
+    Truth,
+)
+from edgeml.runtime.schema import Schema
+
+_KIND = {name: number for number, name in enumerate(KINDS)}
+_ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "min": "smaller", "max": "larger"}
+_TEXT_TESTS = {"starts with": "text_starts", "ends with": "text_ends", "contains": "text_contains"}
+# Comparison -> the test that answers it, whether the sides change places, whether the answer is turned round.
+_TESTS = {
+    "<": ("less", False, False),
+    ">": ("less", True, False),
+    "<=": ("at_most", False, False),
+    ">=": ("at_most", True, False),
+    "==": ("equal", False, False),
+    "!=": ("equal", False, True),
+}
+_NO_RULE = -1
+
+
+def compile_rules(conditions: Sequence[Node], schema: Schema) -> RuleProgram:
+    """Makes the program of an ordered list of conditions.
+
+    Args:
+        conditions: Trees that ``check_condition`` has found to fit the schema; the first has precedence.
+        schema: What a record looks like.
+
+    Raises:
+        RuleError: Together they make more instructions than a program may have.
+    """
+    made = _Program(schema)
+    start = _NO_RULE
+    for index in range(len(conditions) - 1, -1, -1):
+        start = made.condition(conditions[index], False, -2 - index, start)
+    return made.finish(start, len(conditions))
+
+
+class _Program:
+    """The instructions so far, the last one first; a target is the place of an instruction in that list."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.code: list[tuple[int, ...]] = []
+        self.constants: list[float] = []
+        self.codes: list[int] = []
+        self.strings: list[bytes] = []
+        self.level_codes: dict[str, dict[str, int]] = {}
+
+    def finish(self, start: int, n_rules: int) -> RuleProgram:
+        last = len(self.code) - 1
+        code = np.array(self.code[::-1], dtype=np.int32).reshape(-1, FIELDS)
+        for column in (FIELDS - 2, FIELDS - 1):
+            targets = code[:, column]
+            targets[targets >= 0] = last - targets[targets >= 0]
+        banks = [slot.bank for slot in self.schema.slots.values()]
+        offsets = np.zeros(len(self.strings) + 1, dtype=np.int64)
+        np.cumsum([len(text) for text in self.strings], out=offsets[1:])
+        return RuleProgram(
+            start=last - start if start >= 0 else start,
+            code=code.reshape(-1),
+            constants=np.array(self.constants, dtype=np.float64),
+            codes=np.array(self.codes, dtype=np.int32),
+            strings=b"".join(self.strings),
+            offsets=offsets,
+            n_rules=n_rules,
+            n_numbers=banks.count("number"),
+            n_categories=banks.count("category"),
+            n_texts=banks.count("text"),
+        )
+
+    def add(self, kind: str, flip: bool, a: int, b: int, count: int, yes: int, no: int) -> int:
+        if len(self.code) >= INSTRUCTIONS:
+            raise RuleError(f"the rules make more than {INSTRUCTIONS} instructions; use fewer or shorter rules")
+        self.code.append((_KIND[kind], int(flip), a, b, count, yes, no))
+        return len(self.code) - 1
+
+    def column(self, node: Field) -> int:
+        return self.schema.slots[node.name].index
+
+    def bank(self, node: Node) -> str:
+        return self.schema.slots[node.name].bank if isinstance(node, Field) else "number"
+
+    # Conditions: each method gives the place where the condition is to be entered.
+
+    def condition(self, node: Node, flip: bool, yes: int, no: int) -> int:
+        """Makes the instructions of one condition.
+
+        Args:
+            node: The condition.
+            flip: Whether to ask if it is surely not so.
+            yes: Where to go if so.
+            no: Where to go otherwise.
+        """
+        match node:
+            case Not(operand):
+                return self.condition(operand, not flip, yes, no)
+            case And(operands) | Or(operands):
+                together = isinstance(node, And) != flip
+                entry = yes if together else no
+                for operand in reversed(operands):
+                    entry = self.condition(operand, flip, *((entry, no) if together else (yes, entry)))
+                return entry
+            case Comparison(operands, operators):
+                entry = no if flip else yes
+                for i in range(len(operators) - 1, -1, -1):
+                    ways = (yes, entry) if flip else (entry, no)
+                    entry = self.comparison(operands[i], operators[i], operands[i + 1], flip, *ways)
+                return entry
+            case Between(Field() as operand, Number(low), Number(high)):
+                self.constants += (low, high)
+                return self.add("within", flip, self.column(operand), len(self.constants) - 2, 0, yes, no)
+            case Between(operand, low, high):
+                entry = self.comparison(operand, "<=", high, flip, yes, no)
+                ways = (yes, entry) if flip else (entry, no)
+                return self.comparison(low, "<=", operand, flip, *ways)
+            case Membership(operand, items, negated):
+                return self.membership(operand, items, flip != negated, yes, no)
+            case Missing(operand, negated):
+                flip = flip != negated
+                if isinstance(operand, Field):
+                    name = {"number": "number_missing", "category": "code_missing", "text": "text_missing"}
+                    return self.add(name[self.bank(operand)], flip, self.column(operand), 0, 0, yes, no)
+                return self.over_stack("top_missing", [operand], flip, yes, no)
+            case TextMatch(Field() as operand, how, text):
+                return self.add(_TEXT_TESTS[how], flip, self.column(operand), self.string(text), 0, yes, no)
+            case Truth(value):
+                return yes if value != flip else no
+        return self.comparison(node, "==", Truth(True), flip, yes, no)
+
+    def comparison(self, left: Node, operator: str, right: Node, flip: bool, yes: int, no: int) -> int:
+        test, exchanged, turned = _TESTS[operator]
+        flip = flip != turned
+        if exchanged:
+            left, right = right, left
+        for field, literal in ((left, right), (right, left)):
+            if isinstance(field, Field) and isinstance(literal, Text):
+                if self.bank(field) == "text":
+                    return self.add("text_equal", flip, self.column(field), self.string(literal.value), 0, yes, no)
+                code = self.codes_of(field)[literal.value]
+                return self.add("code_equal", flip, self.column(field), code, 0, yes, no)
+        if isinstance(left, Field) and isinstance(right, Field):
+            return self.add(f"{test}_column", flip, self.column(left), self.column(right), 0, yes, no)
+        if isinstance(left, Field) and isinstance(right, Number | Truth):
+            return self.add(f"{test}_constant", flip, self.column(left), self.constant(right), 0, yes, no)
+        if isinstance(left, Number | Truth) and isinstance(right, Field):
+            # c < x is not x <= c; c <= x is not x < c; where x is missing, neither holds.
+            mirrored = {"less": "at_most", "at_most": "less", "equal": "equal"}[test]
+            flip = flip != (test != "equal")
+            return self.add(f"{mirrored}_constant", flip, self.column(right), self.constant(left), 0, yes, no)
+        return self.over_stack(f"top_{test}", [left, right], flip, yes, no)
+
+    def membership(self, operand: Node, items: tuple[Literals, ...], flip: bool, yes: int, no: int) -> int:
+        bank = self.bank(operand)
+        if bank == "category" and isinstance(operand, Field):
+            levels = self.codes_of(operand)
+            codes = sorted({levels[item.value] for item in items if isinstance(item, Text)})
+            self.codes += codes
+            return self.add("code_in", flip, self.column(operand), len(self.codes) - len(codes), len(codes), yes, no)
+        if bank == "text" and isinstance(operand, Field):
+            texts = sorted(
+                {item.value.encode() for item in items if isinstance(item, Text)}, key=lambda text: (len(text), text)
+            )
+            self.strings += texts
+            return self.add("text_in", flip, self.column(operand), len(self.strings) - len(texts), len(texts), yes, no)
+        numbers = sorted({float(item.value) for item in items if not isinstance(item, Text)})
+        self.constants += numbers
+        first = len(self.constants) - len(numbers)
+        if isinstance(operand, Field):
+            return self.add("number_in", flip, self.column(operand), first, len(numbers), yes, no)
+        return self.over_stack("top_in", [operand], flip, yes, no, first, len(numbers))
+
+    def over_stack(
+        self, test: str, operands: list[Node], flip: bool, yes: int, no: int, b: int = 0, count: int = 0
+    ) -> int:
+        """A test of values that are reckoned first."""
+        entry = self.add(test, flip, 0, b, count, yes, no)
+        steps: list[tuple[str, int, int]] = []
+        for operand in operands:
+            self.value(operand, steps)
+        for kind, a, b in reversed(steps):
+            entry = self.add(kind, False, a, b, 0, _NO_RULE, _NO_RULE)
+        return entry
+
+    def value(self, node: Node, steps: list[tuple[str, int, int]]) -> None:
+        """Appends what puts a number on the stack, first things first."""
+        match node:
+            case Field():
+                steps.append(("push_column", self.column(node), 0))
+            case Number() | Truth():
+                steps.append(("push_constant", 0, self.constant(node)))
+            case Negate(operand):
+                self.value(operand, steps)
+                steps.append(("negate", 0, 0))
+            case Call("abs", arguments):
+                self.value(arguments[0], steps)
+                steps.append(("absolute", 0, 0))
+            case Call(function, arguments):
+                self.chain(arguments, (function,) * (len(arguments) - 1), steps)
+            case Arithmetic(operands, operators):
+                self.chain(operands, operators, steps)
+
+    def chain(self, operands: tuple[Node, ...], operators: tuple[str, ...], steps: list[tuple[str, int, int]]) -> None:
+        self.value(operands[0], steps)
+        for operator, operand in zip(operators, operands[1:], strict=True):
+            self.value(operand, steps)
+            steps.append((_ARITHMETIC[operator], 0, 0))
+
+    def constant(self, node: Number | Truth) -> int:
+        self.constants.append(float(node.value))
+        return len(self.constants) - 1
+
+    def string(self, text: str) -> int:
+        self.strings.append(text.encode())
+        return len(self.strings) - 1
+
+    def codes_of(self, node: Field) -> dict[str, int]:
+        """Level -> code of a category."""
+        known = self.level_codes.get(node.name)
+        if known is None:
+            levels = self.schema.feature(node.name).levels or ()
+            known = self.level_codes[node.name] = {level: code for code, level in enumerate(levels)}
+        return known

@@ -1,0 +1,486 @@
+"""RuleProgram: an ordered rule list over a Frame. Documentation: edgeml/kernels/rules.pyi.
+
+1. A program is a graph of tests without loops: each test names where to go if it holds and where if not; to go to a
+   negative target is to stop. `not` was taken down to the tests, so what is unknown is simply not held, on either side.
+2. Everything is checked once, when a program is made: kinds, columns, ranges, targets, depth of the stack. Matching
+   then checks only that the frame has the columns.
+3. A program is never changed, so any number of threads may use one.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport fabs, isfinite, NAN
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from rule_sets cimport has_code, has_number, has_text, text_order
+
+
+cdef extern from "frame.h":
+    const char *EDGEML_FRAME_CAPSULE
+    enum:
+        EDGEML_MISSING
+
+    ctypedef struct edgeml_text:
+        int64_t offset
+        int64_t length
+
+    ctypedef struct edgeml_frame:
+        int64_t n_rows
+        int64_t capacity
+        int64_t n_numbers
+        int64_t n_categories
+        int64_t n_texts
+        double *numbers
+        int32_t *codes
+        edgeml_text *texts
+        const char *arena
+
+
+# Of GNU, BSD, macOS and musl; takes linear time whatever the texts are. Python.h asks for it.
+cdef extern from "string.h" nogil:
+    void *memmem(const void *text, size_t length, const void *part, size_t part_length)
+
+
+# The kinds of instruction, in the order of the names in rules.pyi.
+cdef enum:
+    LESS_CONSTANT
+    AT_MOST_CONSTANT
+    EQUAL_CONSTANT
+    LESS_COLUMN
+    AT_MOST_COLUMN
+    EQUAL_COLUMN
+    WITHIN
+    NUMBER_IN
+    NUMBER_MISSING
+    TOP_LESS
+    TOP_AT_MOST
+    TOP_EQUAL
+    TOP_IN
+    TOP_MISSING
+    CODE_EQUAL
+    CODE_IN
+    CODE_MISSING
+    TEXT_EQUAL
+    TEXT_IN
+    TEXT_STARTS
+    TEXT_ENDS
+    TEXT_CONTAINS
+    TEXT_MISSING
+    PUSH_COLUMN
+    PUSH_CONSTANT
+    ADD
+    SUBTRACT
+    MULTIPLY
+    DIVIDE
+    NEGATE
+    ABSOLUTE
+    SMALLER
+    LARGER
+    N_KINDS
+
+cdef enum:
+    N_FIELDS = 7
+    MAX_STACK = 256
+    MAX_INSTRUCTIONS = 1 << 22
+
+KINDS = (
+    "less_constant", "at_most_constant", "equal_constant", "less_column", "at_most_column", "equal_column", "within",
+    "number_in", "number_missing", "top_less", "top_at_most", "top_equal", "top_in", "top_missing", "code_equal",
+    "code_in", "code_missing", "text_equal", "text_in", "text_starts", "text_ends", "text_contains", "text_missing",
+    "push_column", "push_constant", "add", "subtract", "multiply", "divide", "negate", "absolute", "smaller", "larger",
+)
+FIELDS = N_FIELDS
+STACK = MAX_STACK
+INSTRUCTIONS = MAX_INSTRUCTIONS
+
+
+ctypedef struct instruction:
+    int32_t kind
+    int32_t flip  # 1: the test holds where its question is answered by no; missing values hold neither way
+    int64_t a  # column
+    int64_t b  # second column, code, or start in constants, codes or strings
+    int64_t count
+    int32_t yes  # target: an instruction further on, or -2 - rule, or -1 for no rule
+    int32_t no
+    double low
+    double high
+    uint64_t mask  # CODE_IN: the set as bits where all its codes are below 64, else 0
+
+
+ctypedef struct program:
+    instruction *steps
+    double *constants
+    int32_t *codes
+    char *strings
+    int64_t *offsets
+    int64_t n_steps
+    int64_t n_constants
+    int64_t n_codes
+    int64_t n_bytes
+    int64_t n_strings
+
+
+cdef void *_copied(object array, str formats, Py_ssize_t itemsize, int64_t *count) except NULL:
+    """A copy of a flat array: nobody can change it afterwards."""
+    cdef Py_buffer view
+    cdef void *copy
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    try:
+        kind = "B" if view.format is NULL else (<bytes> view.format).decode()
+        if view.ndim != 1 or view.itemsize != itemsize or kind not in formats:
+            raise ValueError(f"expected a flat array of {itemsize}-byte {formats[0]!r}, got {kind!r}")
+        copy = PyMem_Malloc(view.len if view.len else 1)
+        if copy is NULL:
+            raise MemoryError()
+        memcpy(copy, view.buf, view.len)
+        count[0] = view.len // itemsize
+        return copy
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef inline double _finite(double x) noexcept nogil:
+    return x if isfinite(x) else NAN
+
+
+cdef bint _text_holds(const program *p, const instruction *step, const char *text, int64_t length) noexcept nogil:
+    cdef const char *part
+    cdef int64_t part_length
+    if step.kind == TEXT_IN:
+        return has_text(p.strings, p.offsets, step.b, step.count, text, length)
+    part = p.strings + p.offsets[step.b]
+    part_length = p.offsets[step.b + 1] - p.offsets[step.b]
+    if part_length > length:
+        return False
+    if step.kind == TEXT_EQUAL:
+        return part_length == length and memcmp(text, part, length) == 0
+    if step.kind == TEXT_STARTS:
+        return memcmp(text, part, part_length) == 0
+    if step.kind == TEXT_ENDS:
+        return memcmp(text + (length - part_length), part, part_length) == 0
+    return part_length == 0 or memmem(text, length, part, part_length) is not NULL
+
+
+@cython.cdivision(True)  # IEEE division: what is not finite becomes missing
+cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, int64_t row) noexcept nogil:
+    """The target that row ends at.
+
+    Why nothing here reads or writes out of bounds: RuleProgram has checked that every column is below the counts that
+    the caller compared with the frame's, that b and count lie within their array, that targets lead forward to an
+    instruction with an empty stack, and that the stack holds what is popped and never more than MAX_STACK.
+    """
+    cdef double stack[MAX_STACK]
+    cdef int32_t at = start, kind, code
+    cdef int64_t top = 0, length
+    cdef double x, y
+    cdef bint holds
+    cdef const instruction *step
+    cdef const edgeml_text *text
+    while at >= 0:
+        step = p.steps + at
+        kind = step.kind
+        if kind == LESS_CONSTANT:
+            x = frame.numbers[step.a * frame.capacity + row]
+            holds = (x < step.low) ^ step.flip and x == x
+        elif kind == AT_MOST_CONSTANT:
+            x = frame.numbers[step.a * frame.capacity + row]
+            holds = (x <= step.low) ^ step.flip and x == x
+        elif kind == EQUAL_CONSTANT:
+            x = frame.numbers[step.a * frame.capacity + row]
+            holds = (x == step.low) ^ step.flip and x == x
+        elif kind == LESS_COLUMN:
+            x = frame.numbers[step.a * frame.capacity + row]
+            y = frame.numbers[step.b * frame.capacity + row]
+            holds = (x < y) ^ step.flip and x == x and y == y
+        elif kind == AT_MOST_COLUMN:
+            x = frame.numbers[step.a * frame.capacity + row]
+            y = frame.numbers[step.b * frame.capacity + row]
+            holds = (x <= y) ^ step.flip and x == x and y == y
+        elif kind == EQUAL_COLUMN:
+            x = frame.numbers[step.a * frame.capacity + row]
+            y = frame.numbers[step.b * frame.capacity + row]
+            holds = (x == y) ^ step.flip and x == x and y == y
+        elif kind == WITHIN:
+            x = frame.numbers[step.a * frame.capacity + row]
+            holds = (step.low <= x and x <= step.high) ^ step.flip and x == x
+        elif kind == NUMBER_IN:
+            x = frame.numbers[step.a * frame.capacity + row]
+            holds = x == x and has_number(p.constants + step.b, step.count, x) ^ step.flip
+        elif kind == NUMBER_MISSING:
+            x = frame.numbers[step.a * frame.capacity + row]
+            holds = (x != x) ^ step.flip
+        elif kind == CODE_EQUAL:
+            code = frame.codes[step.a * frame.capacity + row]
+            holds = (code == step.b) ^ step.flip and code != EDGEML_MISSING
+        elif kind == CODE_IN:
+            code = frame.codes[step.a * frame.capacity + row]
+            if code < 0:
+                holds = code != EDGEML_MISSING and step.flip
+            elif step.mask:
+                holds = (code < 64 and (step.mask >> (code & 63)) & 1 != 0) ^ step.flip
+            else:
+                holds = has_code(p.codes + step.b, step.count, code) ^ step.flip
+        elif kind == CODE_MISSING:
+            code = frame.codes[step.a * frame.capacity + row]
+            holds = (code == EDGEML_MISSING) ^ step.flip
+        else:
+            if kind <= TOP_MISSING:  # TOP_...: a test of what was reckoned
+                top -= 1
+                y = stack[top]
+                if kind == TOP_MISSING:
+                    holds = (y != y) ^ step.flip
+                elif kind == TOP_IN:
+                    holds = y == y and has_number(p.constants + step.b, step.count, y) ^ step.flip
+                else:
+                    top -= 1
+                    x = stack[top]
+                    if kind == TOP_LESS:
+                        holds = x < y
+                    elif kind == TOP_AT_MOST:
+                        holds = x <= y
+                    else:
+                        holds = x == y
+                    holds = holds ^ step.flip and x == x and y == y
+            elif kind <= TEXT_MISSING:
+                text = frame.texts + (step.a * frame.capacity + row)
+                length = text.length
+                if kind == TEXT_MISSING:
+                    holds = (length < 0) ^ step.flip
+                else:
+                    holds = length >= 0 and _text_holds(p, step, frame.arena + text.offset, length) ^ step.flip
+            else:  # reckons, and goes on with the next instruction
+                if kind == PUSH_COLUMN:
+                    stack[top] = frame.numbers[step.a * frame.capacity + row]
+                    top += 1
+                elif kind == PUSH_CONSTANT:
+                    stack[top] = step.low
+                    top += 1
+                elif kind == NEGATE:
+                    stack[top - 1] = -stack[top - 1]
+                elif kind == ABSOLUTE:
+                    stack[top - 1] = fabs(stack[top - 1])
+                else:
+                    top -= 1
+                    x = stack[top - 1]
+                    y = stack[top]
+                    if kind == ADD:
+                        x = _finite(x + y)
+                    elif kind == SUBTRACT:
+                        x = _finite(x - y)
+                    elif kind == MULTIPLY:
+                        x = _finite(x * y)
+                    elif kind == DIVIDE:
+                        x = _finite(x / y)
+                    elif x != x or y != y:
+                        x = NAN
+                    elif kind == SMALLER:
+                        x = y if y < x else x
+                    else:
+                        x = y if y > x else x
+                    stack[top - 1] = x
+                at += 1
+                continue
+        at = step.yes if holds else step.no
+    return at
+
+
+@cython.final
+cdef class RuleProgram:
+    cdef program p
+    cdef int32_t start
+    cdef int64_t n_rules
+    cdef int64_t n_numbers
+    cdef int64_t n_categories
+    cdef int64_t n_texts
+
+    def __cinit__(
+        self, *, start, code, constants, codes, strings, offsets, n_rules, n_numbers, n_categories, n_texts
+    ):
+        cdef int64_t n_fields = 0, n_offsets = 0
+        cdef int32_t *fields = NULL
+        self.n_rules, self.n_numbers, self.n_categories, self.n_texts = n_rules, n_numbers, n_categories, n_texts
+        if min(n_rules, n_numbers, n_categories, n_texts) < 0 or n_rules > MAX_INSTRUCTIONS:
+            raise ValueError("a count is out of range")
+        self.p.constants = <double *> _copied(constants, "d", 8, &self.p.n_constants)
+        self.p.codes = <int32_t *> _copied(codes, "il", 4, &self.p.n_codes)
+        self.p.strings = <char *> _copied(strings, "B", 1, &self.p.n_bytes)
+        self.p.offsets = <int64_t *> _copied(offsets, "lq", 8, &n_offsets)
+        self.p.n_strings = n_offsets - 1
+        self._check_pools()
+        fields = <int32_t *> _copied(code, "il", 4, &n_fields)
+        try:
+            if n_fields % N_FIELDS or n_fields // N_FIELDS > MAX_INSTRUCTIONS:
+                raise ValueError(f"code has {n_fields} fields: not {N_FIELDS} for each instruction, or too many")
+            self._load(fields, n_fields // N_FIELDS)
+        finally:
+            PyMem_Free(fields)
+        self.start = start
+        if self.start >= self.p.n_steps or self.start < -1 - self.n_rules:
+            raise ValueError(f"start {start} is no target")
+
+    def __dealloc__(self):
+        PyMem_Free(self.p.steps)
+        PyMem_Free(self.p.constants)
+        PyMem_Free(self.p.codes)
+        PyMem_Free(self.p.strings)
+        PyMem_Free(self.p.offsets)
+
+    cdef int _check_pools(self) except -1:
+        cdef int64_t i
+        if self.p.n_strings < 0 or self.p.offsets[0] != 0 or self.p.offsets[self.p.n_strings] != self.p.n_bytes:
+            raise ValueError("offsets must go from 0 to the length of strings")
+        for i in range(self.p.n_strings):
+            if self.p.offsets[i] > self.p.offsets[i + 1]:
+                raise ValueError(f"string {i} ends before it begins")
+        for i in range(self.p.n_constants):
+            if not isfinite(self.p.constants[i]):
+                raise ValueError(f"constant {i} is not finite")
+        return 0
+
+    cdef int _load(self, const int32_t *fields, int64_t n) except -1:
+        """Copies the instructions and checks them, each with the stack as it finds it."""
+        cdef int64_t i, depth = 0
+        cdef instruction *step
+        cdef const int32_t *given
+        cdef char *busy = <char *> PyMem_Malloc(n if n else 1)  # 1: the stack holds something before the instruction
+        self.p.steps = <instruction *> PyMem_Malloc((n if n else 1) * sizeof(instruction))
+        if busy is NULL or self.p.steps is NULL:
+            PyMem_Free(busy)
+            raise MemoryError()
+        self.p.n_steps = n
+        try:
+            for i in range(n):
+                given = fields + i * N_FIELDS
+                step = self.p.steps + i
+                step.kind, step.flip, step.a, step.b = given[0], given[1], given[2], given[3]
+                step.count, step.yes, step.no = given[4], given[5], given[6]
+                step.low = step.high = 0.0
+                step.mask = 0
+                if not 0 <= step.kind < N_KINDS or not 0 <= step.flip <= 1:
+                    raise ValueError(f"instruction {i}: unknown kind {step.kind}, or flip {step.flip} is not 0 or 1")
+                busy[i] = depth > 0
+                self._check_operands(i, step)
+                depth += _effect(step.kind)
+                if depth > MAX_STACK or depth < (1 if step.kind >= PUSH_COLUMN else 0):
+                    raise ValueError(f"instruction {i}: the stack would hold {depth} values")
+                if step.kind < PUSH_COLUMN and depth:
+                    raise ValueError(f"instruction {i}: a test must leave the stack empty")
+            if depth:
+                raise ValueError("the last instruction must be a test")
+            for i in range(n):
+                step = self.p.steps + i
+                if step.kind < PUSH_COLUMN:
+                    for target in (step.yes, step.no):
+                        if target < -1 - self.n_rules or 0 <= target <= i or target >= n:
+                            raise ValueError(f"instruction {i}: target {target} leads backward or nowhere")
+                        if target >= 0 and busy[<int64_t> target]:
+                            raise ValueError(f"instruction {i}: target {target} needs values on the stack")
+        finally:
+            PyMem_Free(busy)
+        return 0
+
+    cdef int _check_operands(self, int64_t i, instruction *step) except -1:
+        cdef int32_t kind = step.kind
+        cdef int64_t columns = -1, pool = -1, width = 1, j
+        if kind <= NUMBER_MISSING or kind == PUSH_COLUMN:
+            columns = self.n_numbers
+        elif CODE_EQUAL <= kind <= CODE_MISSING:
+            columns = self.n_categories
+        elif TEXT_EQUAL <= kind <= TEXT_MISSING:
+            columns = self.n_texts
+        if columns >= 0 and not 0 <= step.a < columns:
+            raise ValueError(f"instruction {i}: column {step.a} of {columns}")
+        if LESS_COLUMN <= kind <= EQUAL_COLUMN:
+            pool = self.n_numbers
+        elif kind <= WITHIN or kind in (NUMBER_IN, TOP_IN, PUSH_CONSTANT):
+            pool = self.p.n_constants
+        elif kind == CODE_IN:
+            pool = self.p.n_codes
+        elif TEXT_EQUAL <= kind <= TEXT_CONTAINS:
+            pool = self.p.n_strings
+        if kind == WITHIN:
+            width = 2
+        elif kind in (NUMBER_IN, TOP_IN, CODE_IN, TEXT_IN):
+            width = step.count
+            if width < 1:
+                raise ValueError(f"instruction {i}: an empty set")
+        if pool >= 0 and not 0 <= step.b <= pool - width:
+            raise ValueError(f"instruction {i}: operand {step.b} and {width} values of {pool}")
+        if kind == CODE_EQUAL and step.b < 0:
+            raise ValueError(f"instruction {i}: code {step.b} is negative")
+        if kind <= EQUAL_CONSTANT or kind == PUSH_CONSTANT:
+            step.low = self.p.constants[step.b]
+        elif kind == WITHIN:
+            step.low, step.high = self.p.constants[step.b], self.p.constants[step.b + 1]
+        elif kind in (NUMBER_IN, TOP_IN, CODE_IN, TEXT_IN):
+            for j in range(step.b, step.b + step.count - 1):
+                if not self._ascends(kind, j):
+                    raise ValueError(f"instruction {i}: the set is not sorted, or a value stands twice")
+            if kind == CODE_IN:
+                if self.p.codes[step.b] < 0:
+                    raise ValueError(f"instruction {i}: code {self.p.codes[step.b]} is negative")
+                if self.p.codes[step.b + step.count - 1] < 64:
+                    for j in range(step.b, step.b + step.count):
+                        step.mask |= (<uint64_t> 1) << self.p.codes[j]
+        return 0
+
+    cdef bint _ascends(self, int32_t kind, int64_t j) noexcept:
+        cdef const int64_t *at = self.p.offsets + j
+        if kind == CODE_IN:
+            return self.p.codes[j] < self.p.codes[j + 1]
+        if kind == TEXT_IN:
+            return text_order(self.p.strings + at[0], at[1] - at[0], self.p.strings + at[1], at[2] - at[1]) < 0
+        return self.p.constants[j] < self.p.constants[j + 1]
+
+    cdef inline const edgeml_frame *_frame(self, object capsule) except NULL:
+        cdef const edgeml_frame *frame = <const edgeml_frame *> PyCapsule_GetPointer(capsule, EDGEML_FRAME_CAPSULE)
+        if (
+            frame.n_numbers < self.n_numbers
+            or frame.n_categories < self.n_categories
+            or frame.n_texts < self.n_texts
+        ):
+            raise ValueError("the frame has fewer columns than the rules read; fill it with the same schema's reader")
+        return frame
+
+    def match_one(self, capsule):
+        # One row takes less time than it takes to give up the GIL.
+        cdef const edgeml_frame *frame = self._frame(capsule)
+        if frame.n_rows < 1:
+            raise ValueError("the frame has no row")
+        return -2 - _run(&self.p, self.start, frame, 0)
+
+    def match(self, capsule, out):
+        cdef const edgeml_frame *frame = self._frame(capsule)
+        cdef Py_buffer view
+        cdef int64_t row, hits = 0
+        cdef int32_t rule
+        cdef int32_t *rules
+        PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE)
+        try:
+            if view.ndim != 1 or view.itemsize != 4 or view.format[0] not in b"il":
+                raise ValueError("out must be a flat array of int32")
+            if view.shape[0] != frame.n_rows:
+                raise ValueError(f"out has {view.shape[0]} values for {frame.n_rows} rows")
+            rules = <int32_t *> view.buf
+            with nogil:
+                for row in range(frame.n_rows):
+                    rule = -2 - _run(&self.p, self.start, frame, row)
+                    rules[row] = rule
+                    hits += rule >= 0
+        finally:
+            PyBuffer_Release(&view)
+        return hits
+
+
+cdef inline int64_t _effect(int32_t kind) noexcept:
+    """By how much an instruction changes the depth of the stack."""
+    if kind == PUSH_COLUMN or kind == PUSH_CONSTANT:
+        return 1
+    if kind == TOP_IN or kind == TOP_MISSING or kind >= ADD and kind != NEGATE and kind != ABSOLUTE:
+        return -1
+    if TOP_LESS <= kind <= TOP_EQUAL:
+        return -2
+    return 0
