@@ -139,10 +139,10 @@ cdef class Program:
         self.program.index = <int32_t *> self.memory[1]
         self.program.constants = <double *> self.memory[2]
         self.program.is_double = double_door
-        written = bytearray(n_outputs)
+        written, defined = bytearray(n_outputs), bytearray(n_registers + n_codes)
         cdef int64_t at
         for at in range(n):
-            complaint = self._complaint(&self.program.operations[at], written)
+            complaint = self._complaint(&self.program.operations[at], written, defined)
             if complaint:
                 raise ValueError(f"operation {at}: {complaint}")
         if 0 in written:
@@ -160,8 +160,8 @@ cdef class Program:
     def double_door(self):
         return bool(self.program.is_double)
 
-    cdef str _complaint(self, const edgeml_operation *o, written):
-        """What is wrong with an operation: empty where it stays inside its memory."""
+    cdef str _complaint(self, const edgeml_operation *o, bytearray written, bytearray defined):
+        """What is wrong with an operation: empty where it stays inside its memory and reads nothing left over."""
         cdef int64_t n = o.count, n_inputs = n, n_results = n, n_index = 0, n_constants = n, i
         cdef bint coded = o.op == EDGEML_OP_TABLE or o.op >= EDGEML_OP_EMIT_TABLE
         cdef const int32_t *index
@@ -206,7 +206,9 @@ cdef class Program:
             n_results, n_constants = o.extra, n * <int64_t> o.extra
         elif o.op == EDGEML_OP_EMIT:
             n_results, n_constants = 0, 0
-        if o.from_ + n_inputs > self.program.n_registers or o.to + n_results > self.program.n_registers:
+        if (n_inputs and o.from_ + n_inputs > self.program.n_registers) or (
+            n_results and o.to + n_results > self.program.n_registers
+        ):
             return f"{name}: a register beyond {self.program.n_registers}"
         if o.index + n_index > self.n_index:
             return f"{name}: beyond the end of the index"
@@ -216,10 +218,31 @@ cdef class Program:
         for i in range(n_index):
             if o.op == EDGEML_OP_LOAD and not 0 <= index[i] < self.n_numbers:
                 return f"{name}: there is no number column {index[i]}"
-            if o.op in (EDGEML_OP_PICK, EDGEML_OP_PRODUCT) and not 0 <= index[i] < self.program.n_registers:
-                return f"{name}: there is no register {index[i]}"
+            if o.op == EDGEML_OP_PICK or o.op == EDGEML_OP_PRODUCT:
+                if not 0 <= index[i] < self.program.n_registers:
+                    return f"{name}: there is no register {index[i]}"
+                if not defined[index[i]]:
+                    return f"{name}: register {index[i]} is read before it is written"
+                if o.to <= index[i] < o.to + n_results:
+                    return f"{name}: register {index[i]} is read and written"
             if o.op == EDGEML_OP_EMIT_ONE and not -1 <= index[i] < self.program.n_outputs:
                 return f"{name}: there is no output {index[i]}"
+        # Column by column in place is good; anything else that overlaps would read what it has just written.
+        if n_inputs and n_results and o.to < o.from_ + n_inputs and o.from_ < o.to + n_results and (
+            o.to != o.from_ or o.op == EDGEML_OP_MATRIX
+        ):
+            return f"{name}: registers are read and written"
+        for i in range(n_inputs):
+            if not defined[o.from_ + i]:
+                return f"{name}: register {o.from_ + i} is read before it is written"
+        if coded and o.from_ >= self.program.n_categories:
+            i = o.from_ - self.program.n_categories
+            if not defined[self.program.n_registers + i]:
+                return f"{name}: code register {i} is read before it is written"
+        for i in range(n_results):
+            defined[o.to + i] = 1
+        if o.op == EDGEML_OP_CATEGORIZE:
+            defined[self.program.n_registers + o.to] = 1
         if o.op == EDGEML_OP_EMIT_ONE:
             self.program.sparse = True
             for i in range(n_index):

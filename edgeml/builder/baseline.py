@@ -63,6 +63,7 @@ def baseline(
     constant = _mode(y_train) if classify else float(np.median(y_train))
     majority = _quality(np.full(len(y_held_out), constant), y_held_out, classify)
     best, rule = majority, ""
+    fitted: tuple[NDArray[Any], str] | None
     for feature in schema.features:
         slot = schema.slots[feature.name]
         if slot.bank == "category":

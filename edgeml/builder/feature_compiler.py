@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 # Importing it registers the encoders beside the steps over numbers.
 from edgeml.builder import feature_encoders
@@ -71,7 +72,7 @@ def compile_features(pipeline: Any, schema: Schema, X: Any, *, door: str = "floa
     if strings and any(column is not other for column, other in zip(columns, [*dense, *strings], strict=True)):
         # The model takes all numbers as one input, and each string as one more behind it.
         position = {id(column): at for at, column in enumerate([*dense, *strings])}
-        first = Pipeline(rest) if rest else "passthrough"
+        first = Pipeline(rest) if rest else FunctionTransformer()
         rest = [("columns", _column_transformer([("all", first, [position[id(c)] for c in columns])], len(columns)))]
     remainder = Pipeline([*rest, ("estimator", estimator)]) if rest else estimator
     return CompiledPipeline(
@@ -187,7 +188,7 @@ class _Walk:
                 for column in columns
             ]
             scalar = rest is not None and len(places) == 1 and _takes_one_string(inner)
-            left.append((name, "passthrough" if rest is None else rest, places[0] if scalar else places))
+            left.append((name, FunctionTransformer() if rest is None else rest, places[0] if scalar else places))
         return [*dense, *strings], _column_transformer(left, len(dense) + len(strings))
 
     def _export(self, path: str, step: Any, columns: Sequence[Column]) -> None:

@@ -56,9 +56,13 @@ def _numbers(step: Any, columns: Sequence[Column]) -> None:
 @compiles("StandardScaler")
 def _standard(writer: ProgramWriter, step: Any, columns: Sequence[Column]) -> Sequence[Column]:
     _numbers(step, columns)
+    # Its constants take the data's own precision, unlike those of the other scalers.
+    dtype = working_dtype(columns)
     if step.with_mean and step.mean_ is not None:
-        columns = _subtract(writer, columns, step.mean_)
-    return _divide(writer, columns, step.scale_) if step.with_std and step.scale_ is not None else columns
+        columns = _subtract(writer, columns, step.mean_.astype(dtype))
+    if step.with_std and step.scale_ is not None:
+        columns = _divide(writer, columns, step.scale_.astype(dtype))
+    return columns
 
 
 @compiles("RobustScaler")
@@ -172,10 +176,11 @@ def _function(writer: ProgramWriter, step: Any, columns: Sequence[Column]) -> Se
         kind = column.dtype
         if kind.kind == "b" or (kind.kind in "iu" and (kind.itemsize < 4 or name == "reciprocal")):
             raise NotCompiled(f"FunctionTransformer over {name} of the {kind} column {column.name!r}")
+    function: Any = ufunc
     together = step.validate or len({working_dtype([column]) for column in columns}) == 1
     out: list[Column] = []
     for part in [columns] if together else [[column] for column in columns]:
-        out += writer.along("function", part, None, lambda x, i: ufunc(x), extra=FUNCTIONS.index(name))
+        out += writer.along("function", part, None, lambda x, i: function(x), extra=FUNCTIONS.index(name))
     return out
 
 

@@ -90,7 +90,8 @@ def _with_holes(schema: Schema, frame: Frame) -> list[int]:
             holed += np.asarray(frame.code_column(slot.index)) < 0
     rows = np.flatnonzero(holed)
     # Rows with few holes first: with many, one missing value hides what another does.
-    return rows[np.argsort(holed[rows], kind="stable")].tolist()
+    order: list[int] = rows[np.argsort(holed[rows], kind="stable")].tolist()
+    return order
 
 
 def _extremes(schema: Schema, frame: Frame) -> list[int]:

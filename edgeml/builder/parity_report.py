@@ -1,8 +1,9 @@
 """What is compared when parity is checked, and what is said about it.
 
 1. Labels: no flip. Two kinds of rows have no right label and are counted as a ``tie``: those whose two best scores are
-   exactly equal in scikit-learn, and those on which a pipeline that computes in float32 contradicts itself when the
-   very same numbers are given to it in float64. Any other gap counts, however small.
+   exactly equal in scikit-learn, and those on which the pipeline contradicts itself: asked for the very same numbers
+   alone instead of in a batch, or in float64 instead of float32, it gives the label that the bundle gave. Any other
+   gap counts, however small.
 2. Probabilities: |difference| <= tolerance. Decisions and values, which have a scale of their own: |difference| <=
    tolerance * max(1, |expected|).
 3. Where scikit-learn itself gives no finite number, the bundle must fall back, or give the same label: ``undefined``.
@@ -106,10 +107,10 @@ class ParityReport:
         """All of it, JSON-ready."""
         return self.summary() | {"tolerance": self.tolerance, "worst": self.worst}
 
-    def sentence(self) -> str:
+    def sentence(self, who: str = "pipeline") -> str:
         """What is wrong, with the worst row."""
         text = (
-            f"the bundle answers differently from the pipeline on {sum(self.rows.values())} rows: {self.flips} labels "
+            f"the bundle answers differently from the {who} on {sum(self.rows.values())} rows: {self.flips} labels "
             f"differ, largest difference {self.max_difference:.3g} (allowed: no label, {self.tolerance:g})"
         )
         shown = [
@@ -118,14 +119,17 @@ class ParityReport:
         ]
         return text + ("; worst: " + "; ".join(shown) if shown else "")
 
-    def require(self) -> ParityReport:
+    def require(self, who: str = "pipeline") -> ParityReport:
         """The report itself, if it has passed.
+
+        Args:
+            who: What the bundle was compared with.
 
         Raises:
             ParityError: It has not; names the worst rows.
         """
         if not self.passed:
-            raise ParityError(self.sentence(), report=self.to_dict())
+            raise ParityError(self.sentence(who), report=self.to_dict())
         return self
 
 
@@ -145,14 +149,14 @@ def check_parity(
     rows: ParityRows | None = None,
     labels: Sequence[Any] | None = None,
     refused: int = 0,
-    in_double: Answers | None = None,
+    otherwise: Sequence[Answers] = (),
 ) -> ParityReport:
     """Compares answers.
 
     Args:
         expected: scikit-learn's.
         got: The bundle's.
-        in_double: scikit-learn's to the same numbers in float64, where the training data held float32.
+        otherwise: scikit-learn's to the same numbers, asked in other ways.
         tolerance: Largest difference allowed.
         rows: The records and their kinds, for the report.
         labels: The labels, for the report.
@@ -170,8 +174,9 @@ def check_parity(
     if expected.labels is not None and got.labels is not None:
         differing = (expected.labels != got.labels) & ~(undefined & ~answered)
     ties = differing & _tied(expected, got)
-    if in_double is not None and in_double.labels is not None:
-        ties |= differing & (in_double.labels == got.labels)
+    for again in otherwise:
+        if again.labels is not None:
+            ties |= differing & (again.labels == got.labels)
     flips = differing & ~ties
     difference = _difference(expected, got)
     difference[undefined] = 0.0

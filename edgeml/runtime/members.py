@@ -1,0 +1,55 @@
+"""Members of a bundle as documents and arrays. Nothing in a bundle is ever unpickled, evaluated or imported."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeml.bundles import Bundle
+from edgeml.errors import BundleError
+
+
+def member(bundle: Bundle, name: str) -> bytes:
+    """The bytes of a member.
+
+    Raises:
+        BundleError: The bundle does not have it.
+    """
+    try:
+        return bundle.members[name]
+    except KeyError:
+        raise BundleError(f"the bundle has no member {name}; build it again") from None
+
+
+def json_member(bundle: Bundle, name: str) -> dict[str, Any]:
+    """A member that is one JSON object.
+
+    Raises:
+        BundleError: It is missing, not JSON, or not an object.
+    """
+    try:
+        document = json.loads(member(bundle, name))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"bundle member {name} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise BundleError(f"bundle member {name} is not a JSON object")
+    return document
+
+
+def npy_member(bundle: Bundle, name: str) -> NDArray[np.float64]:
+    """A member that is one array of doubles in numpy's .npy format, read without pickle.
+
+    Raises:
+        BundleError: It is missing or is not such an array.
+    """
+    try:
+        array = np.load(io.BytesIO(member(bundle, name)), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BundleError(f"bundle member {name} is not a .npy array: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.ndim != 1:
+        raise BundleError(f"bundle member {name} must be one row of float64")
+    return array

@@ -1,0 +1,449 @@
+"""The one natural way from a Frame to a Prediction: rules, then features and model, then fallback.
+
+1. A Predictor is an immutable snapshot of one bundle: schema, rules, feature program, model, fallback.
+2. It is pure: no clock, no disk, no lock, no network. The builder's parity check and the box run this same object.
+3. Rules are asked before anything is encoded: a hit costs neither features nor model.
+4. One record and a batch go through the same stages; one record takes buffers that were made before.
+5. A valid record always gets an answer: where the model raises or gives a non-finite number, the fallback answers.
+
+Threads: any number of threads may call one Predictor. Each call takes a Lane (its buffers) from a pool and puts
+it back; ``list.pop`` and ``list.append`` are atomic in CPython, so no lock is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgeml.bundles import Bundle
+from edgeml.errors import BundleError, ModelError, RuleError
+from edgeml.kernels.frame import Frame
+from edgeml.runtime.fallback import fallback_prediction
+from edgeml.runtime.features import FeatureProgram
+from edgeml.runtime.golden import GoldenReport, golden_rows, replay
+from edgeml.runtime.members import json_member, member, npy_member
+from edgeml.runtime.onnx_session import Binding, OnnxSession
+from edgeml.runtime.outputs import Outputs
+from edgeml.runtime.prediction import FALLBACK, MODEL, RULE, Prediction, PredictionBatch
+from edgeml.runtime.reader import Envelope, RecordReader
+from edgeml.runtime.rules import RuleList
+from edgeml.runtime.schema import Schema
+
+# Rows that are encoded and run at a time: a block of 4,096 rows x 158 float32 is 2.6 MB, so memory stays bounded
+# however many rows a caller hands over.
+BLOCK_ROWS = 4096
+
+REFUSED = "a category is unknown to the pipeline's encoder, which refuses it"
+
+
+class Lane:
+    """The buffers of one call: a Frame, an encoder's scratch, the model's input and output tensors for one row."""
+
+    __slots__ = ("bound", "capsule", "encode", "encoder", "frame", "label", "run", "scores", "value")
+
+    def __init__(self, frame: Frame, program: FeatureProgram, session: OnnxSession, wanted: list[str]) -> None:
+        self.frame = frame
+        self.capsule = frame.capsule
+        self.encoder = program.encoder()
+        self.bound = not program.strings
+        if self.bound:
+            binding = session.binding(1, outputs=wanted)
+            self.encoder.bind(binding.input)
+            self.encode = self.encoder.encode_bound
+            self.run = binding.run
+            self.scores = _row_view(binding, "scores")
+            self.label = _row_view(binding, "label")
+            self.value = _row_view(binding, "value")
+
+
+def _row_view(binding: Binding, name: str) -> NDArray[Any] | None:
+    array = binding.outputs.get(name)
+    return None if array is None else array.reshape(-1)
+
+
+class Predictor:
+    """Answers records from one bundle.
+
+    Attributes:
+        name: The bundle's name.
+        version: Its version label.
+        digest: Its digest, ``sha256:...``.
+        task: ``classification``, ``regression``, ``outlier`` or ``clustering``.
+        config: The bundle's whole config.
+        schema: What a record looks like.
+        outputs: How the model's outputs are read.
+        labels: The labels in score order; empty for a regression.
+        rules: The rule list, None where the bundle has none.
+        program: The feature program.
+        session: The model.
+        fallback: The answer where the model gives none.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Mapping[str, Any],
+        digest: str,
+        schema: Schema,
+        rules: RuleList | None,
+        program: FeatureProgram,
+        session: OnnxSession,
+        golden: Sequence[Mapping[str, Any]] = (),
+        max_rows: int = 10_000,
+    ) -> None:
+        self.config = config
+        self.name: str = config["name"]
+        self.version: str = config["version"]
+        self.digest = digest
+        self.task: str = config["task"]
+        self.schema = schema
+        self.outputs = Outputs.from_dict(config["outputs"])
+        self.labels = tuple(self.outputs.labels or ())
+        self.rules = rules
+        self.program = program
+        self.session = session
+        self.golden = tuple(golden)
+        self.fallback = fallback_prediction(config["fallback"], self.outputs, bundle=digest, version=self.version)
+        self.reader = RecordReader(schema, max_rows=max_rows)
+        self._keys = tuple(map(str, self.labels))
+        self._label_of = dict(zip(self.outputs.label_values or (), self.labels, strict=False))
+        self._wanted = self.outputs.wanted
+        self._argmax = self.outputs.decision == "argmax"
+        self._match_one = rules.match_one if rules is not None and rules.rules else None
+        self._rule_answers = self._answers_of_rules()
+        self._abstains = np.array([answer is None for answer in self._rule_answers], dtype=bool)
+        self._lanes: list[Lane] = []
+        self._lanes.append(self._new_lane())
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, *, backend: str = "auto", max_rows: int = 10_000) -> Predictor:
+        """Makes the Predictor of a bundle.
+
+        Args:
+            bundle: A bundle that was read and verified.
+            backend: ``auto``, ``c`` or ``python``: how ONNX Runtime is reached.
+            max_rows: Largest number of records in one request.
+
+        Raises:
+            BundleError: A member is missing or does not fit the others.
+            ModelError: ONNX Runtime is missing or refuses the model.
+        """
+        config = bundle.config
+        schema = Schema.from_dict(config["schema"])
+        program = FeatureProgram.from_members(
+            json_member(bundle, "features.json"), npy_member(bundle, "features.npy"), schema
+        )
+        rules = None
+        if "rules.json" in bundle.members:
+            document = json_member(bundle, "rules.json")
+            try:
+                rules = RuleList.from_document(document, schema, labels=config["outputs"].get("labels"))
+            except RuleError as error:
+                raise BundleError(f"bundle member rules.json: {error}") from error
+        session = OnnxSession.open(member(bundle, "model.onnx"), backend=backend, **config.get("session", {}))
+        return cls(
+            config=config,
+            digest=bundle.digest,
+            schema=schema,
+            rules=rules,
+            program=program,
+            session=session,
+            golden=golden_rows(bundle),
+            max_rows=max_rows,
+        )
+
+    # One record
+
+    def predict(self, record: Mapping[str, Any]) -> Prediction:
+        """Answers one record.
+
+        Args:
+            record: Feature name -> value.
+
+        Raises:
+            SchemaError: The record breaks the schema; names the field, what was expected and what came.
+        """
+        lane = self._take()
+        try:
+            self.reader.read(lane.frame, record)
+            return self._answer_one(lane)
+        finally:
+            self._lanes.append(lane)
+
+    def predict_json_record(self, line: bytes) -> Prediction:
+        """Answers one record given as the bytes of a JSON object.
+
+        Raises:
+            RequestError: The bytes are not a JSON object.
+            SchemaError: The record breaks the schema.
+        """
+        lane = self._take()
+        try:
+            self.reader.read_json_record(lane.frame, line)
+            return self._answer_one(lane)
+        finally:
+            self._lanes.append(lane)
+
+    def predict_json(self, body: bytes) -> tuple[Envelope, Sequence[Prediction]]:
+        """Answers the body of a records request.
+
+        Args:
+            body: ``{"records": [{...}], "id": ..., "unit": ..., "explain": ..., "partial": ...}``.
+
+        Returns:
+            The request's other members (with the violations, if ``partial`` was asked for), and one Prediction
+            for each record that was read, in order.
+
+        Raises:
+            RequestError: The body is not such a request.
+            SchemaError: A record breaks the schema and ``partial`` was not asked for.
+        """
+        lane = self._take()
+        try:
+            envelope = self.reader.read_json(lane.frame, body)
+            if lane.frame.n_rows == 1:
+                return envelope, (self._answer_one(lane),)
+            return envelope, self._answer_frame(lane, lane.frame)
+        finally:
+            self._lanes.append(lane)
+
+    # Many records
+
+    def predict_many(self, records: Any) -> Sequence[Prediction]:
+        """Answers many records.
+
+        Args:
+            records: A sequence of mappings, or a table with named columns (such as a pandas DataFrame), or a 2-D
+                array where the schema's features are all numeric.
+
+        Raises:
+            SchemaError: Some record breaks the schema.
+        """
+        if isinstance(records, np.ndarray):
+            return self.predict_matrix(records)
+        if hasattr(records, "columns") and hasattr(records, "__getitem__"):
+            return self.predict_columns({str(name): records[name] for name in records.columns})
+        return self._many(self.reader.read_many, records)
+
+    def predict_columns(self, columns: Mapping[str, ArrayLike]) -> Sequence[Prediction]:
+        """Answers n records given as one array of n values for each feature.
+
+        Raises:
+            SchemaError: Some record breaks the schema.
+        """
+        return self._many(self.reader.read_columns, columns)
+
+    def predict_matrix(self, matrix: NDArray[Any]) -> Sequence[Prediction]:
+        """Answers n records given as an array [n, d]; the schema's features must all be numeric.
+
+        Raises:
+            SchemaError: Some record breaks the schema.
+        """
+        return self._many(self.reader.read_matrix, matrix)
+
+    def predict_frame(self, frame: Frame) -> PredictionBatch:
+        """Answers the records of a Frame that was filled by this predictor's ``reader``."""
+        lane = self._take()
+        try:
+            return self._answer_frame(lane, frame)
+        finally:
+            self._lanes.append(lane)
+
+    def _many(self, read: Any, records: Any) -> PredictionBatch:
+        lane = self._take()
+        try:
+            read(lane.frame, records)
+            return self._answer_frame(lane, lane.frame)
+        finally:
+            self._lanes.append(lane)
+
+    # The stages
+
+    def _take(self) -> Lane:
+        try:
+            return self._lanes.pop()
+        except IndexError:
+            return self._new_lane()
+
+    def _new_lane(self) -> Lane:
+        return Lane(self.reader.new_frame(1), self.program, self.session, self._wanted)
+
+    def _answer_one(self, lane: Lane) -> Prediction:
+        if self._match_one is not None:
+            rule = self._match_one(lane.capsule)
+            if rule >= 0:
+                answer = self._rule_answers[rule]
+                if answer is not None:
+                    return answer
+        if not lane.bound:
+            return self._answer_frame(lane, lane.frame)[0]
+        if lane.encode(lane.capsule):
+            return self._fallback(REFUSED)
+        try:
+            lane.run()
+        except ModelError as error:
+            return self._fallback(str(error))
+        scores = None
+        if lane.scores is not None:
+            row = lane.scores.tolist()
+            if not math.isfinite(sum(row)):
+                return self._fallback("the model gave a non-finite score")
+            scores = dict(zip(self._keys, row, strict=False))
+            if self._argmax:
+                return Prediction(
+                    "model",
+                    self.labels[row.index(max(row))],
+                    None,
+                    scores,
+                    None,
+                    False,
+                    None,
+                    self.digest,
+                    self.version,
+                )
+        if lane.label is not None:
+            raw = int(lane.label[0])
+            if raw not in self._label_of:
+                return self._fallback(f"the model gave the unknown label {raw}")
+            return Prediction("model", self._label_of[raw], None, scores, None, False, None, self.digest, self.version)
+        assert lane.value is not None  # outputs.wanted holds value where there are no labels
+        values = lane.value.tolist()
+        if not math.isfinite(sum(values)):
+            return self._fallback("the model gave a non-finite value")
+        value = values[0] if len(values) == 1 else values
+        return Prediction("model", None, value, None, None, False, None, self.digest, self.version)
+
+    def _fallback(self, reason: str) -> Prediction:
+        made = self.fallback
+        return Prediction(
+            "fallback", made.label, made.value, made.scores, None, True, reason, self.digest, self.version
+        )
+
+    def _answer_frame(self, lane: Lane, frame: Frame) -> PredictionBatch:
+        n = frame.n_rows
+        tiers = np.full(n, MODEL, dtype=np.uint8)
+        rule_index = np.full(n, -1, dtype=np.int32)
+        rows: NDArray[np.int64] | None = None
+        if self.rules is not None and self.rules.rules and self.rules.match(frame.capsule, rule_index):
+            hit = rule_index >= 0
+            hit[hit] = ~self._abstains[rule_index[hit]]
+            rule_index[~hit] = -1
+            tiers[hit] = RULE
+            rows = np.flatnonzero(~hit).astype(np.int64, copy=False)
+        label_index, values, scores, reasons = self._run_model(lane, frame, rows)
+        for row in reasons:
+            tiers[row] = FALLBACK
+        return PredictionBatch(
+            tiers=tiers,
+            rule_index=rule_index,
+            label_index=label_index,
+            values=values,
+            scores=scores,
+            labels=self.labels,
+            score_keys=self._keys[: 0 if scores is None else scores.shape[1]],
+            rules=self._rule_answers,
+            fallback=self.fallback,
+            reasons=reasons,
+            bundle=self.digest,
+            version=self.version,
+        )
+
+    def _run_model(
+        self, lane: Lane, frame: Frame, rows: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64] | None, NDArray[Any] | None, NDArray[Any] | None, dict[int, str]]:
+        """Encodes and runs the rows (all where None), in blocks; gives label indexes, values, scores, failures."""
+        n = frame.n_rows
+        wanted = np.arange(n, dtype=np.int64) if rows is None else rows
+        collected: dict[str, NDArray[Any]] = {}
+        reasons: dict[int, str] = {}
+        for start in range(0, len(wanted), BLOCK_ROWS):
+            block = wanted[start : start + BLOCK_ROWS]
+            # One block of all rows needs no list of rows: the kernel then walks the columns in order.
+            try:
+                given = self._run_block(lane, frame, None if len(block) == n else block)
+            except ModelError as error:
+                reasons.update(dict.fromkeys(block.tolist(), str(error)))
+                continue
+            reasons.update((int(block[at]), REFUSED) for at in lane.encoder.refused)
+            for name, array in given.items():
+                if name not in collected:
+                    blank = -1 if array.dtype.kind in "iu" else math.nan
+                    collected[name] = np.full((n, *array.shape[1:]), blank, dtype=array.dtype)
+                collected[name][block] = array
+        labels, values, scores = self._decode(collected, wanted, reasons, n)
+        return labels, values, scores, reasons
+
+    def _run_block(self, lane: Lane, frame: Frame, rows: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+        count = frame.n_rows if rows is None else len(rows)
+        if self.program.strings:
+            dense = np.empty((count, self.program.n_outputs), dtype=self.program.dtype)
+            lane.encoder.encode(frame.capsule, dense, rows)
+            feeds: dict[str, NDArray[Any]] = {"dense": dense}
+            for name in self.program.strings:
+                feeds[name] = self.reader.text_column(frame, name, rows)
+            given = self.session.run(feeds)
+            return {name: given[name] for name in self._wanted}
+        binding = self.session.binding(count, outputs=self._wanted)
+        lane.encoder.encode(frame.capsule, binding.input, rows)
+        binding.run()
+        return dict(binding.outputs)
+
+    def _decode(
+        self, given: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], reasons: dict[int, str], n: int
+    ) -> tuple[NDArray[np.int64] | None, NDArray[Any] | None, NDArray[Any] | None]:
+        scores = given.get("scores")
+        values = given.get("value")
+        for array, what in ((scores, "score"), (values, "value")):
+            if array is None:
+                continue
+            finite = np.isfinite(array[rows].reshape(len(rows), -1)).all(axis=1)
+            if not finite.all():
+                bad = rows[~finite]
+                reasons.update(
+                    (row, f"the model gave a non-finite {what}") for row in bad.tolist() if row not in reasons
+                )
+        if scores is not None:
+            scores = scores.reshape(n, -1)
+        if values is not None and (self.outputs.n_values or 1) == 1:
+            values = values.reshape(n)
+        if self.outputs.labels is None:
+            return None, values if values is not None else np.full(n, math.nan), None
+        label_index = np.full(n, -1, dtype=np.int64)
+        if self._argmax and scores is not None:
+            label_index[rows] = np.argmax(scores[rows], axis=1)
+        elif "label" in given:
+            raw = given["label"].reshape(n)
+            for index, known in enumerate(self.outputs.label_values or ()):
+                label_index[raw == known] = index
+            for row in rows[label_index[rows] < 0].tolist():
+                reasons.setdefault(row, f"the model gave the unknown label {int(raw[row])}")
+        return label_index, None, scores
+
+    def _answers_of_rules(self) -> tuple[Prediction | None, ...]:
+        """The constant answer of each rule; None for a rule that abstains."""
+        answers: list[Prediction | None] = []
+        for rule in self.rules.rules if self.rules is not None else ():
+            if rule.abstains:
+                answers.append(None)
+                continue
+            scored = rule.score is not None and rule.label is not None
+            answers.append(
+                Prediction(
+                    tier="rule",
+                    label=rule.label,
+                    value=rule.value,
+                    scores={str(rule.label): float(rule.score or 0.0)} if scored else None,
+                    rule=rule.id,
+                    bundle=self.digest,
+                    version=self.version,
+                )
+            )
+        return tuple(answers)
+
+    def golden_check(self) -> GoldenReport:
+        """Replays the bundle's golden rows on this machine (see ``golden.py``)."""
+        return replay(self.predict_many, self.golden, keys=self._keys, tolerance=float(self.config["tolerance"]))
