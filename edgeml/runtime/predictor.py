@@ -357,14 +357,22 @@ class Predictor:
     ) -> tuple[NDArray[np.int64] | None, NDArray[Any] | None, NDArray[Any] | None, dict[int, str]]:
         """Encodes and runs the rows (all where None), in blocks; gives label indexes, values, scores, failures."""
         n = frame.n_rows
+        reasons: dict[int, str] = {}
+        if rows is None and 0 < n <= BLOCK_ROWS:
+            # One block of all rows: what the model gives is the answer, and nothing is copied.
+            try:
+                given = self._run_block(lane, frame, None)
+            except ModelError as error:
+                reasons = dict.fromkeys(range(n), str(error))
+                given = {}
+            reasons.update(dict.fromkeys(lane.encoder.refused, REFUSED))
+            return (*self._decode(given, None, reasons, n), reasons)
         wanted = np.arange(n, dtype=np.int64) if rows is None else rows
         collected: dict[str, NDArray[Any]] = {}
-        reasons: dict[int, str] = {}
         for start in range(0, len(wanted), BLOCK_ROWS):
             block = wanted[start : start + BLOCK_ROWS]
-            # One block of all rows needs no list of rows: the kernel then walks the columns in order.
             try:
-                given = self._run_block(lane, frame, None if len(block) == n else block)
+                given = self._run_block(lane, frame, block)
             except ModelError as error:
                 reasons.update(dict.fromkeys(block.tolist(), str(error)))
                 continue
@@ -374,8 +382,7 @@ class Predictor:
                     blank = -1 if array.dtype.kind in "iu" else math.nan
                     collected[name] = np.full((n, *array.shape[1:]), blank, dtype=array.dtype)
                 collected[name][block] = array
-        labels, values, scores = self._decode(collected, wanted, reasons, n)
-        return labels, values, scores, reasons
+        return (*self._decode(collected, wanted, reasons, n), reasons)
 
     def _run_block(self, lane: Lane, frame: Frame, rows: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
         count = frame.n_rows if rows is None else len(rows)
@@ -393,33 +400,32 @@ class Predictor:
         return dict(binding.outputs)
 
     def _decode(
-        self, given: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], reasons: dict[int, str], n: int
+        self, given: Mapping[str, NDArray[Any]], rows: NDArray[np.int64] | None, reasons: dict[int, str], n: int
     ) -> tuple[NDArray[np.int64] | None, NDArray[Any] | None, NDArray[Any] | None]:
-        scores = given.get("scores")
-        values = given.get("value")
+        """Label indexes, values and scores of all n rows; ``rows`` are those that the model was asked for."""
+        scores, values = given.get("scores"), given.get("value")
+        asked = slice(None) if rows is None else rows
         for array, what in ((scores, "score"), (values, "value")):
-            if array is None:
+            if array is None or np.isfinite(array[asked]).all():
                 continue
-            finite = np.isfinite(array[rows].reshape(len(rows), -1)).all(axis=1)
-            if not finite.all():
-                bad = rows[~finite]
-                reasons.update(
-                    (row, f"the model gave a non-finite {what}") for row in bad.tolist() if row not in reasons
-                )
+            bad = ~np.isfinite(array.reshape(n, -1)).all(axis=1)
+            for row in (np.flatnonzero(bad) if rows is None else rows[bad[rows]]).tolist():
+                reasons.setdefault(row, f"the model gave a non-finite {what}")
+        if self.outputs.labels is None:
+            if values is None:
+                values = np.full(n, math.nan)
+            return None, values.reshape(n) if (self.outputs.n_values or 1) == 1 else values, None
         if scores is not None:
             scores = scores.reshape(n, -1)
-        if values is not None and (self.outputs.n_values or 1) == 1:
-            values = values.reshape(n)
-        if self.outputs.labels is None:
-            return None, values if values is not None else np.full(n, math.nan), None
         label_index = np.full(n, -1, dtype=np.int64)
         if self._argmax and scores is not None:
-            label_index[rows] = np.argmax(scores[rows], axis=1)
+            label_index[asked] = np.argmax(scores[asked], axis=1)
         elif "label" in given:
             raw = given["label"].reshape(n)
             for index, known in enumerate(self.outputs.label_values or ()):
                 label_index[raw == known] = index
-            for row in rows[label_index[rows] < 0].tolist():
+            missed = label_index < 0
+            for row in (np.flatnonzero(missed) if rows is None else rows[missed[rows]]).tolist():
                 reasons.setdefault(row, f"the model gave the unknown label {int(raw[row])}")
         return label_index, None, scores
 

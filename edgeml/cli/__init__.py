@@ -1,0 +1,106 @@
+"""The ``edgeml`` command.
+
+1. ``COMMANDS`` names every command, the file that holds it, and its line in ``edgeml --help``. A file is imported
+   when its command is asked for, so ``edgeml --help`` and ``edgeml verify`` never pay for the builder or the
+   server.
+2. A new command is one line here and one function of the same name in its file, decorated with ``@click.command``. It
+   imports its room inside the function.
+3. Exit status: 0 done; 1 refused or failed (an ``EdgemlError``, or the disk); 2 wrong usage. This is the only place
+   where an error becomes a message and a status; commands let them pass.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from edgeml.errors import EdgemlError
+
+
+@dataclass(frozen=True, slots=True)
+class Lazy:
+    """Where a command lives.
+
+    Attributes:
+        module: Module that defines a click command of the same name.
+        line: What ``edgeml --help`` says of it.
+    """
+
+    module: str
+    line: str
+
+
+COMMANDS = {
+    "build": Lazy("edgeml.cli.build", "Make a bundle from a training script."),
+    "serve": Lazy("edgeml.cli.serve", "Answer requests on localhost."),
+    "predict": Lazy("edgeml.cli.predict", "Answer the records of a file."),
+    "inspect": Lazy("edgeml.cli.inspect", "Show what is in a bundle."),
+    "card": Lazy("edgeml.cli.inspect", "Show a bundle's model card."),
+    "keygen": Lazy("edgeml.cli.keys", "Make a key pair and a keyring that trusts it."),
+    "sign": Lazy("edgeml.cli.keys", "Add a signature to a bundle."),
+    "verify": Lazy("edgeml.cli.keys", "Check a bundle against a keyring."),
+    "keyring": Lazy("edgeml.cli.keys", "Make a keyring of several keys, or the successor of one."),
+}
+
+
+class Refusal(click.ClickException):
+    """An error on its way to the terminal: one red line on standard error, exit status 1."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:
+        """Prints the message."""
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {printable(self.message)}", file=file, err=True)
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's file when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, None where there is none."""
+        lazy = COMMANDS.get(cmd_name)
+        if lazy is None:
+            return None
+        command = getattr(importlib.import_module(lazy.module), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands from the table, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.line) for name, lazy in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; what it refuses becomes a message and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except EdgemlError as error:
+            raise Refusal(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output has gone: click ends quietly
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise Refusal(f"{where}{error.strerror or error}") from error
+
+
+def printable(text: str) -> str:
+    """A text without control characters, so that a hostile file cannot drive the terminal.
+
+    Args:
+        text: Anything, perhaps out of a bundle.
+    """
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="edgeml", prog_name="edgeml")
+def main() -> None:
+    """Keeps a machine-learning model running on an edge box."""

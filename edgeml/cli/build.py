@@ -1,0 +1,94 @@
+"""``edgeml build``: from a training script or an ONNX model to a bundle file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The bundle file to write.")
+@click.option("--version", help="Version label, in place of the script's.")
+@click.option("--name", help="Name, in place of the script's (for an ONNX model: default its file name).")
+@click.option(
+    "--schema", type=click.Path(path_type=Path), help="For an ONNX model: a JSON file with inputs and outputs."
+)
+@click.option(
+    "--samples", type=click.Path(path_type=Path), help="For an ONNX model: a .npz file, one array for each input."
+)
+def build(
+    source: Path,
+    output: Path,
+    version: str | None,
+    name: str | None,
+    schema: Path | None,
+    samples: Path | None,
+) -> None:
+    """Build a bundle from SOURCE: a script with a function train(), or a file model.onnx.
+
+    train() returns a dict of the arguments of edgeml.build: pipeline (fitted), X, y, name, version, and what else it
+    takes (held_out, rules, features, ...).
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
+    overrides = {word: text for word, text in (("version", version), ("name", name)) if text is not None}
+    columns = (TextColumn("{task.description:24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("training", total=None)
+
+        def say(step: str, number: int, total: int) -> None:
+            bar.update(task, description=step, completed=number, total=total)
+
+        bundle = _build(source, overrides, schema, samples, say)
+    bundle.save(output)
+    _report(console, bundle, output)
+
+
+def _build(source: Path, overrides: dict[str, Any], schema: Path | None, samples: Path | None, say: Any) -> Any:
+    from edgeml.builder import build as build_bundle
+    from edgeml.builder.script import build_script
+    from edgeml.errors import BuildError
+
+    if source.suffix != ".onnx":
+        return build_script(source, overrides=overrides, progress=say)
+    if schema is None:
+        raise BuildError(
+            "a bare ONNX model needs --schema FILE: {'inputs': [{'name', 'datatype', 'shape'}], 'outputs': [...]}"
+        )
+    import numpy as np
+
+    try:
+        document = json.loads(schema.read_text(encoding="utf-8"))
+        arrays = dict(np.load(samples, allow_pickle=False)) if samples else None
+    except (OSError, ValueError) as error:
+        raise BuildError(
+            f"{schema if samples is None else f'{schema} or {samples}'} cannot be read: {error}"
+        ) from error
+    arguments = {"name": source.stem.lower(), "version": "1"} | overrides
+    return build_bundle(source, arrays, schema=document, progress=say, **arguments)
+
+
+def _report(console: Any, bundle: Any, output: Path) -> None:
+    config = bundle.config
+    parity = config["parity"]
+    console.print(f"[bold]{config['name']} {config['version']}[/bold]  {bundle.digest}")
+    console.print(
+        f"parity: {parity['rows']} rows, {parity['flips']} labels differ, "
+        f"largest difference {parity['max_difference']:.2g} (allowed {config['tolerance']:g})"
+    )
+    tiers = config.get("tiers")
+    if tiers:
+        total = sum(tiers.values())
+        console.print("tiers:  " + ", ".join(f"{tier} {count / total:.1%}" for tier, count in tiers.items() if count))
+    quality = config.get("quality")
+    if quality:
+        console.print("quality: " + ", ".join(f"{name} {value:.4g}" for name, value in quality["overall"].items()))
+    console.print(
+        f"written to {output} ({output.stat().st_size / 1024:.0f} KiB); sign it with: edgeml sign {output} --key KEY"
+    )

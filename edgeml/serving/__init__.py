@@ -1,0 +1,22 @@
+"""What is asked over HTTP: the data plane of one bundle.
+
+Law: turns bytes into calls of an ``Engine`` and answers into bytes; decides nothing about models. May import runtime,
+monitor, bundles and errors; only ``edgeml.cli`` imports it. flask and werkzeug appear in ``pages`` alone and are
+imported with the first request that needs them, granian in ``service`` alone; nothing else knows what server runs.
+"""
+
+from edgeml.serving.data_plane import DataPlane
+from edgeml.serving.limits import Limits
+from edgeml.serving.service import serve
+from edgeml.serving.sockets import Listener, tcp_listener, unix_listener
+from edgeml.serving.warm_up import make_data_plane
+
+__all__ = [
+    "DataPlane",
+    "Limits",
+    "Listener",
+    "make_data_plane",
+    "serve",
+    "tcp_listener",
+    "unix_listener",
+]

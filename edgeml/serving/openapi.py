@@ -1,0 +1,233 @@
+"""``openapi.json``: made from the table of routes and the schema of the bundle that is served."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from edgeml.runtime.predictor import Predictor
+from edgeml.runtime.schema import Feature
+from edgeml.runtime.tensor_predictor import TensorPredictor
+from edgeml.serving.bodies import NDJSON
+from edgeml.serving.problems import JSON, STATUS
+from edgeml.serving.routes import ROUTES, Route
+
+_TEXT = {"type": "string"}
+_FLAG = {"type": "boolean"}
+_NUMBER = {"type": "number"}
+_PARAMETERS = {"type": "object"}
+_JSON_TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "category": "string", "text": "string"}
+
+
+def edgeml_version() -> str:
+    """Version of the installed package."""
+    return version("edgeml")
+
+
+def document(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
+    """The OpenAPI document for a model.
+
+    Args:
+        predictor: The model that is served.
+    """
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"edgeml: {predictor.name}",
+            "version": predictor.version,
+            "description": f"Bundle {predictor.digest}",
+        },
+        "paths": paths,
+        "components": {"schemas": _schemas(predictor)},
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    words = [word for word in route.path.split("/") if word and not word.startswith("{")]
+    operation: dict[str, Any] = {
+        "operationId": "_".join([route.method.lower(), *words, *(["of_one"] if "{name}" in route.path else [])]),
+        "summary": route.summary,
+        "responses": {
+            "200": _answer(route),
+            "default": {
+                "description": f"Refused or failed: 400, {', '.join(map(str, sorted(set(STATUS.values()))))}",
+                "content": {JSON: {"schema": _reference("Problem")}},
+            },
+        },
+    }
+    names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    if names:
+        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
+    if route.takes:
+        content = {JSON: {"schema": _reference(route.takes)}}
+        if route.takes == "Records":
+            content[NDJSON] = {"schema": _reference("Record")}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _answer(route: Route) -> dict[str, Any]:
+    if route.gives == "Card":
+        return {"description": "The card.", "content": {"text/markdown": {"schema": _TEXT}}}
+    content = {JSON: {"schema": _reference(route.gives)}}
+    if route.gives == "Predictions":
+        content[NDJSON] = {"schema": _reference("Prediction")}
+    return {"description": "Done.", "content": content}
+
+
+def _reference(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _schemas(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
+    tensor = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"}), "data": {"type": "array"}}
+    about = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"})}
+    listed = {"name": _TEXT, "version": _TEXT, "bundle": _TEXT, "task": _TEXT, "ready": _FLAG}
+    state = {"name": _TEXT, "version": _TEXT, "state": _TEXT, "reason": _TEXT}
+    return {
+        "Record": _record(predictor),
+        "Records": _object(
+            {
+                "records": _list(_reference("Record")),
+                "id": _TEXT,
+                "unit": _TEXT,
+                "explain": _FLAG,
+                "partial": _FLAG,
+            },
+            "records",
+            closed=True,
+        ),
+        "Prediction": _prediction(predictor),
+        "Predictions": _object(
+            {
+                "id": _TEXT,
+                "model": _TEXT,
+                "version": _TEXT,
+                "bundle": _TEXT,
+                "predictions": _list({"anyOf": [_reference("Prediction"), _reference("Problem")]}),
+            },
+            "model",
+            "version",
+            "bundle",
+            "predictions",
+        ),
+        "Problem": _object(
+            {
+                "error": _TEXT,
+                "code": _TEXT,
+                "field": _TEXT,
+                "index": {"type": "integer"},
+                "violation": _TEXT,
+                "expected": _TEXT,
+                "got": _TEXT,
+                "violations": _list({"type": "object"}),
+            },
+            "error",
+            "code",
+        ),
+        "InferRequest": _object(
+            {
+                "id": _TEXT,
+                "parameters": _PARAMETERS,
+                "inputs": _list(_object(tensor, *tensor)),
+                "outputs": _list(_object({"name": _TEXT, "parameters": _PARAMETERS}, "name")),
+            },
+            "inputs",
+        ),
+        "InferAnswer": _object(
+            {
+                "id": _TEXT,
+                "model_name": _TEXT,
+                "model_version": _TEXT,
+                "parameters": _PARAMETERS,
+                "outputs": _list(_object(tensor, *tensor)),
+            },
+            "model_name",
+            "model_version",
+            "outputs",
+        ),
+        "Models": _object({"models": _list(_object(listed, *listed))}, "models"),
+        "Model": _object({"name": _TEXT, "version": _TEXT, "bundle": _TEXT, "task": _TEXT}, "name", "version"),
+        "Stats": _object({"latency": {"type": "object"}, "unknown_fields": {"type": "object"}}, "latency"),
+        "Server": _object(
+            {"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}, "name", "version", "extensions"
+        ),
+        "Live": _object({"live": _FLAG}, "live"),
+        "Ready": _object({"live": _FLAG, "ready": _FLAG}, "live", "ready"),
+        "ModelReady": _object({"name": _TEXT, "ready": _FLAG}, "name", "ready"),
+        "Metadata": _object(
+            {
+                "name": _TEXT,
+                "versions": _list(_TEXT),
+                "platform": _TEXT,
+                "inputs": _list(_object(about, *about)),
+                "outputs": _list(_object(about, *about)),
+            },
+            "name",
+            "platform",
+            "inputs",
+            "outputs",
+        ),
+        "RepositoryIndex": _list(_object(state, *state)),
+        "OpenApi": {"type": "object"},
+    }
+
+
+def _record(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
+    if isinstance(predictor, TensorPredictor):
+        return {"description": "This model takes tensors, not records.", "type": "object"}
+    schema = predictor.schema
+    needed = [feature.name for feature in schema.features if feature.missing == "error"]
+    return _object(
+        {feature.name: _feature(feature) for feature in schema.features},
+        *needed,
+        closed=schema.unknown_fields == "reject",
+    )
+
+
+def _feature(feature: Feature) -> dict[str, Any]:
+    kind = _JSON_TYPES[feature.kind]
+    described: dict[str, Any] = {"type": [kind, "null"] if feature.missing == "allow" else kind}
+    words = [text for text in (feature.description, feature.unit and f"unit: {feature.unit}") if text]
+    if words:
+        described["description"] = "; ".join(words)
+    for key, bound in (("minimum", feature.min), ("maximum", feature.max)):
+        if bound is not None:
+            described[key] = bound
+    if feature.levels and feature.unseen == "error":
+        levels: list[str | None] = list(feature.levels)
+        described["enum"] = [*levels, None] if feature.missing == "allow" else levels
+    elif feature.levels:
+        described["examples"] = list(feature.levels)
+    return described
+
+
+def _prediction(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
+    members: dict[str, Any] = {
+        "tier": {"enum": ["rule", "model", "fallback"]},
+        "rule": _TEXT,
+        "degraded": _FLAG,
+        "reason": _TEXT,
+    }
+    if isinstance(predictor, TensorPredictor):
+        return _object(members, "tier")
+    if predictor.labels:
+        members["label"] = {"enum": list(predictor.labels)}
+        members["scores"] = {"type": "object", "additionalProperties": _NUMBER}
+        return _object(members, "label", "tier")
+    members["value"] = {"anyOf": [_NUMBER, _list(_NUMBER)]}
+    return _object(members, "value", "tier")
+
+
+def _object(members: dict[str, Any], *required: str, closed: bool = False) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": "object", "properties": members}
+    if required:
+        described["required"] = list(required)
+    return described | {"additionalProperties": False} if closed else described
+
+
+def _list(items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": items}

@@ -1,0 +1,247 @@
+"""Everything that is not hot, as a Flask app over the table of ``routes``.
+
+A handler takes the segments of its path and the request's environ, and gives an Answer, as the hot handlers do; Flask
+finds the handler, answers HEAD and OPTIONS, and refuses unknown paths and methods.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+import edgeml.serving.tensors as tensors
+from edgeml.errors import RequestError
+from edgeml.runtime.tensor_predictor import TensorPredictor
+from edgeml.serving.data_plane import DataPlane, Environ, Handler
+from edgeml.serving.openapi import document, edgeml_version
+from edgeml.serving.problems import JSON, Answer, problem
+from edgeml.serving.routes import ROUTES, Route
+
+_encode = msgspec.json.Encoder().encode
+_BASE_ENVIRON = {
+    "SCRIPT_NAME": "",
+    "wsgi.version": (1, 0),
+    "wsgi.errors": sys.stderr,
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": False,
+    "wsgi.run_once": False,
+}
+
+
+class Pages:
+    """The handlers of the routes that are not hot.
+
+    Args:
+        plane: Whose engine, card and limits they show.
+    """
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    def predict(self, environ: Environ, name: str | None = None) -> Answer:
+        """Records."""
+        self._check(name)
+        return self._plane.records(environ)
+
+    def infer(self, environ: Environ, name: str, version: str | None = None) -> Answer:
+        """Tensors."""
+        self._check(name, version)
+        return self._plane.infer(environ)
+
+    def live(self, environ: Environ) -> Answer:
+        """Is the process alive?"""
+        return self._plane.live(environ)
+
+    def ready(self, environ: Environ) -> Answer:
+        """Can requests be sent?"""
+        return self._plane.ready(environ)
+
+    def models(self, _environ: Environ) -> Answer:
+        """The models: one."""
+        predictor = self._plane.engine.predictor
+        listed = {
+            "name": predictor.name,
+            "version": predictor.version,
+            "bundle": predictor.digest,
+            "task": predictor.task,
+            "ready": not self._plane.stopping,
+        }
+        return _json({"models": [listed]})
+
+    def model(self, _environ: Environ, name: str) -> Answer:
+        """What the bundle says about itself, without what only a loader needs."""
+        self._check(name)
+        predictor = self._plane.engine.predictor
+        config = predictor.config
+        shown: dict[str, Any] = {
+            "name": predictor.name,
+            "version": predictor.version,
+            "bundle": predictor.digest,
+            "task": predictor.task,
+        }
+        for key in ("created", "schema", "outputs", "fallback", "slo", "tiers", "quality", "parity"):
+            if config.get(key):
+                shown[key] = config[key]
+        if not isinstance(predictor, TensorPredictor):
+            rules = predictor.rules.rules if predictor.rules is not None else ()
+            shown["labels"] = list(predictor.labels)
+            shown["rules"] = [rule.id for rule in rules]
+        return _json(shown)
+
+    def card(self, _environ: Environ, name: str) -> Answer:
+        """The model card."""
+        self._check(name)
+        if not self._plane.card:
+            raise RequestError(f"model {name!r} has no card; build its bundle again", code="not_found")
+        return 200, [("content-type", "text/markdown; charset=utf-8")], self._plane.card
+
+    def stats(self, _environ: Environ) -> Answer:
+        """What the service has seen since it started."""
+        predictor = self._plane.engine.predictor
+        unknown = {} if isinstance(predictor, TensorPredictor) else predictor.reader.unknown_counts()
+        return _json(
+            {
+                "model": predictor.name,
+                "version": predictor.version,
+                "bundle": predictor.digest,
+                "latency": self._plane.engine.latency.summary(),
+                "unknown_fields": unknown,
+            }
+        )
+
+    def server(self, _environ: Environ) -> Answer:
+        """Server metadata of the Open Inference Protocol."""
+        return _json({"name": "edgeml", "version": edgeml_version(), "extensions": ["model_repository"]})
+
+    def metadata(self, _environ: Environ, name: str, version: str | None = None) -> Answer:
+        """Model metadata of the Open Inference Protocol."""
+        self._check(name, version)
+        return _json(tensors.metadata(self._plane.engine.predictor))
+
+    def model_ready(self, _environ: Environ, name: str, version: str | None = None) -> Answer:
+        """Is the model ready?"""
+        self._check(name, version)
+        ready = not self._plane.stopping
+        status, headers, body = _json({"name": name, "ready": ready})
+        return 200 if ready else 503, headers, body
+
+    def repository_index(self, _environ: Environ) -> Answer:
+        """The repository's index: the model that is served, with its state."""
+        predictor = self._plane.engine.predictor
+        stopping = self._plane.stopping
+        entry = {
+            "name": predictor.name,
+            "version": predictor.version,
+            "state": "UNAVAILABLE" if stopping else "READY",
+            "reason": "the service is stopping" if stopping else "",
+        }
+        return _json([entry])
+
+    def openapi(self, _environ: Environ) -> Answer:
+        """The OpenAPI document."""
+        return _json(document(self._plane.engine.predictor))
+
+    def _check(self, name: str | None, version: str | None = None) -> None:
+        """Refuses another model or version than the one that is served.
+
+        Raises:
+            RequestError: Code ``unknown_model``.
+        """
+        predictor = self._plane.engine.predictor
+        if name is not None and name != predictor.name:
+            raise RequestError(f"there is no model {name[:80]!r}; this is {predictor.name!r}", code="unknown_model")
+        if version is not None and version != predictor.version:
+            raise RequestError(
+                f"model {predictor.name!r} has no version {version[:80]!r}; version {predictor.version!r} is served",
+                code="unknown_model",
+            )
+
+
+def make_pages(plane: DataPlane) -> Handler:
+    """Builds the app.
+
+    Args:
+        plane: Whose pages they are.
+
+    Returns:
+        A function from environ to Answer.
+    """
+    app = make_app(Pages(plane))
+
+    def answer(environ: Environ) -> Answer:
+        given: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Callable[[bytes], object]:
+            given[:] = [int(status.split(" ", 1)[0]), headers]
+            return io.BytesIO().write
+
+        pieces = app.wsgi_app({**environ, **_BASE_ENVIRON}, start_response)
+        body = b"".join(pieces)
+        return given[0], given[1], body
+
+    return answer
+
+
+def make_app(pages: Pages) -> Flask:
+    """The Flask app over the table of routes."""
+    app = Flask("edgeml", static_folder=None)
+    app.url_map.strict_slashes = False
+    for number, route in enumerate(ROUTES):
+        view = _view(getattr(pages, route.handler))
+        path = route.path.replace("{", "<").replace("}", ">")
+        app.add_url_rule(path, f"{route.handler}-{number}", view, methods=[route.method])
+    app.register_error_handler(Exception, _failed)
+    return app
+
+
+def routes_of(app: Flask) -> set[tuple[str, str]]:
+    """Methods and paths that the app serves, for the test that compares them with the table."""
+    return {
+        (method, rule.rule.replace("<", "{").replace(">", "}"))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+
+def _view(handler: Callable[..., Answer]) -> Callable[..., Response]:
+    def view(**segments: str) -> Response:
+        return _response(handler(request.environ, **segments))
+
+    return view
+
+
+def _response(answer: Answer) -> Response:
+    status, headers, body = answer
+    return Response(body, status=status, headers=headers)
+
+
+def _failed(error: Exception) -> Response:
+    if isinstance(error, NotFound):
+        known = ", ".join(sorted({f"{route.method} {route.path}" for route in _starting_points()}))
+        return _response(
+            problem(RequestError(f"there is nothing at {request.path[:120]!r}; try {known}", code="not_found"))
+        )
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        response = _response(
+            problem(RequestError(f"{request.method[:20]} is not taken here; use {allowed}", code="method_not_allowed"))
+        )
+        response.headers["Allow"] = allowed
+        return response
+    if isinstance(error, HTTPException):
+        return _response(problem(RequestError(error.description or error.name, code="bad_request")))
+    return _response(problem(error))
+
+
+def _starting_points() -> list[Route]:
+    return [route for route in ROUTES if route.path in ("/v1/predict", "/v2/health/ready", "/openapi.json")]
+
+
+def _json(value: Any) -> Answer:
+    return 200, [("content-type", JSON)], _encode(value)

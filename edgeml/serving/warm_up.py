@@ -1,0 +1,64 @@
+"""What happens to a bundle before it may answer: golden rows asked again, buffers made, pages of memory touched."""
+
+from __future__ import annotations
+
+from edgeml.bundles import Bundle
+from edgeml.errors import BundleError
+from edgeml.runtime.engine import Engine
+from edgeml.runtime.load import predictor_of
+from edgeml.runtime.predictor import Predictor
+from edgeml.serving.data_plane import DataPlane, Handler
+from edgeml.serving.limits import Limits
+
+# Failed golden rows that a message shows.
+SHOWN = 3
+# Single records asked before the first request, so that it is no slower than the next.
+ROUNDS = 3
+
+
+def make_data_plane(bundle: Bundle, limits: Limits) -> DataPlane:
+    """Makes a bundle ready to be asked over HTTP.
+
+    Args:
+        bundle: A bundle that was read and verified.
+        limits: What one request may cost.
+
+    Raises:
+        BundleError: A member does not fit, or a golden row is answered otherwise on this machine.
+        ModelError: ONNX Runtime is missing or refuses the model.
+    """
+    engine = checked_engine(bundle, max_rows=limits.rows)
+    return DataPlane(engine, pages=_pages, limits=limits, card=bundle.members.get("CARD.md", b""))
+
+
+def _pages(plane: DataPlane) -> Handler:
+    # Flask is imported here, with the first request that needs it: it would double the time to start.
+    from edgeml.serving.pages import make_pages
+
+    return make_pages(plane)
+
+
+def checked_engine(bundle: Bundle, *, max_rows: int) -> Engine:
+    """Makes the engine of a bundle that still answers as it did when it was built.
+
+    Args:
+        bundle: A bundle that was read and verified.
+        max_rows: Largest number of records in one request.
+
+    Raises:
+        BundleError: A member does not fit, or a golden row is answered otherwise on this machine.
+        ModelError: ONNX Runtime is missing or refuses the model.
+    """
+    predictor = predictor_of(bundle, max_rows=max_rows)
+    report = predictor.golden_check()
+    if not report.passed:
+        more = f" (and {len(report.failures) - SHOWN} more)" if len(report.failures) > SHOWN else ""
+        raise BundleError(
+            f"{bundle.name} {bundle.version} answers otherwise here than when it was built: {len(report.failures)} of "
+            f"{report.rows} golden rows differ: {'; '.join(report.failures[:SHOWN])}{more}. It is not served; build "
+            "the bundle for this machine's ONNX Runtime and processor, or update ONNX Runtime"
+        )
+    if isinstance(predictor, Predictor):
+        for row in predictor.golden[:ROUNDS]:
+            predictor.predict(row["record"])
+    return Engine(predictor)
