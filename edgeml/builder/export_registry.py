@@ -140,7 +140,7 @@ def inlier(graph: Graph, decision: Tensor, size: float) -> Tensor:
         decision: The decision [N, 1].
         size: Size of the numbers that the threshold was subtracted from.
     """
-    return graph.label_if("GreaterOrEqual", decision, -1e-11 * max(1.0, abs(size)))
+    return graph.label_if("GreaterOrEqual", decision, -4e-14 * max(1.0, abs(size)))
 
 
 def class_positions(classes: NDArray[Any], known: NDArray[Any]) -> list[int]:

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from edgeml.builder.export import cluster_labels, final, plain_label, task_name
+from edgeml.builder.export import cluster_labels, final, final_name, plain_label, task_name
 from edgeml.errors import BuildError, UnsupportedError
 from edgeml.runtime.prediction import Label
 
@@ -51,7 +51,7 @@ def task_of(pipeline: Any, y: Any) -> Task:
         BuildError: It has no ``predict`` or is not fitted.
         UnsupportedError: It is of no known kind, or predicts several labels at once.
     """
-    name = type(pipeline).__name__
+    name = final_name(pipeline)
     if not hasattr(pipeline, "predict"):
         raise BuildError(
             f"{name} has no predict; end the pipeline in a classifier, regressor, outlier detector or clusterer"

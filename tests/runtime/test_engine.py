@@ -1,0 +1,61 @@
+"""The Engine: the Predictor's answers, and how long they took by tier."""
+
+import json
+from itertools import count
+
+import numpy as np
+import pytest
+
+from edgeml.errors import RequestError
+from edgeml.runtime.engine import Engine
+from edgeml.runtime.load import load
+
+RECORD = {
+    "bill_length_mm": 47.0,
+    "bill_depth_mm": 18.5,
+    "flipper_length_mm": 195.0,
+    "body_mass_g": 3700,
+    "island": "Biscoe",
+    "sex": "male",
+}
+GENTOO = RECORD | {"bill_depth_mm": 15.0, "flipper_length_mm": 217.0}
+
+
+@pytest.fixture
+def engine(penguins_path):
+    ticks = count(step=5_000_000)  # every look at the clock is 5 ms after the one before
+    return Engine(load(penguins_path), clock=lambda: next(ticks))
+
+
+def test_it_hands_on_the_predictors_answers(engine):
+    predictor = engine.predictor
+    assert (engine.name, engine.version, engine.digest) == ("penguins", "1.0.0", predictor.digest)
+    assert engine.predict(RECORD) == predictor.predict(RECORD)
+    assert engine.predict_json_record(json.dumps(RECORD).encode()) == predictor.predict(RECORD)
+    assert list(engine.predict_many([RECORD, GENTOO])) == list(predictor.predict_many([RECORD, GENTOO]))
+    _, answers = engine.predict_json(json.dumps({"records": [GENTOO]}).encode())
+    assert list(answers) == [predictor.predict(GENTOO)]
+
+
+def test_latency_is_observed_by_tier(engine):
+    engine.predict(RECORD)
+    engine.predict(GENTOO)
+    engine.predict_many([RECORD, RECORD, GENTOO, RECORD])
+    summary = engine.latency.summary()
+    assert summary["model"]["count"] == 4
+    assert summary["rule"]["count"] == 2
+    assert summary.get("fallback", {"count": 0})["count"] == 0
+
+
+def test_tensors_in_and_out(engine):
+    columns = {name: np.array([RECORD[name], GENTOO[name]]) for name in RECORD}
+    columns["island"] = np.array([["Biscoe"], ["Biscoe"]], dtype=object)
+    outputs = engine.infer(columns)
+    answers = engine.predict_many([RECORD, GENTOO])
+    assert outputs["label"].tolist() == [answer.label for answer in answers]
+    assert outputs["tier"].tolist() == ["model", "rule"]
+    assert outputs["scores"].shape == (2, 3) and np.isnan(outputs["scores"][1]).all()
+    with pytest.raises(RequestError, match="'x': unknown_field"):
+        engine.infer(columns | {"x": np.zeros(2)})
+    with pytest.raises(RequestError, match="shape"):
+        engine.infer(columns | {"sex": np.array([["male", "female"], ["male", "female"]], dtype=object)})
