@@ -137,4 +137,7 @@ def test_one_record_and_a_batch_answer_alike(pipeline_and_bundle):
     predictor = edgeml.load(path)
     together = predictor.predict_many(X)
     for row, answer in zip(X.to_dict("records"), together, strict=True):
-        assert predictor.predict(row) == answer
+        alone = predictor.predict(row)
+        assert (alone.label, alone.tier) == (answer.label, answer.tier)
+        # For several rows ONNX Runtime takes other vector instructions, so the last digits may differ.
+        assert alone.scores == pytest.approx(answer.scores, abs=1e-12)

@@ -1,6 +1,7 @@
 """All of scikit-learn's estimators that predict: a bundle with parity, or a build error that names the estimator."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,11 @@ REFUSED = {
 }
 # Data on which the estimator's own rounding decides: far from all training data, distances are equal to the last digit.
 UNDECIDED = {"KNeighborsRegressor-diabetes"}
+
+
+def test_the_document_names_every_estimator():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "estimators.md").read_text()
+    assert [case.name for case in CASES if f"`{case.name}`" not in text] == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])

@@ -1,0 +1,178 @@
+"""From findings to the table of budgets: each line a ratio against a peer, round by round, in one run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.measurement import Findings, Measurement
+
+START = "<!-- figures: start -->"
+END = "<!-- figures: end -->"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One budget: how edgeml is to stand beside a peer.
+
+    Attributes:
+        id: Such as ``B1``.
+        what: In words.
+        ours: Key of edgeml's measurement.
+        theirs: Key of the peer's.
+        must: The ratio that has to be reached.
+        goal: The ratio we are going for.
+        at_most: Whether the ratio is ours / theirs and has to stay below; else it says how many times better we are.
+    """
+
+    id: str
+    what: str
+    ours: str
+    theirs: str
+    must: float
+    goal: float
+    at_most: bool = False
+
+
+PIPELINE = "onnxruntime, whole pipeline"
+BUDGETS = (
+    Budget("B1", "one record, logistic regression", "w1_lr_one/edgeml", f"w1_lr_one/{PIPELINE}", 3, 6),
+    Budget("B2", "one record, logistic regression", "w1_lr_one/edgeml", "w1_lr_one/scikit-learn", 600, 1500),
+    Budget("B3", "one record, 100 trees", "w1_trees_one/edgeml", f"w1_trees_one/{PIPELINE}", 3, 6),
+    Budget("B4", "1,000 records, logistic regression", "w1_lr_batch/edgeml", f"w1_lr_batch/{PIPELINE}", 3, 6),
+    Budget("B4", "1,000 records, 100 trees", "w1_trees_batch/edgeml", f"w1_trees_batch/{PIPELINE}", 1.2, 2),
+    Budget("B5", "one record answered by a rule", "w1_rule_one/edgeml", "w1_lr_one/edgeml", 2, 5),
+    Budget("B8", "records over HTTP, req/s", "w4/edgeml", "w4/FastAPI", 8, 12),
+    Budget("B9", "tensors over HTTP, req/s", "w5/edgeml", "w5/MLServer", 12, 20),
+    Budget("B9", "tensors over HTTP, req/s", "w5/edgeml", "w5/FastAPI hand-made", 6, 10),
+    Budget("B10", "memory after 10,000 requests", "memory/edgeml", "memory/MLServer", 0.6, 0.4, at_most=True),
+    Budget(
+        "B11", "from exec to the first answer", "start/edgeml", "start/imports and session load alone", 5, 2.5, True
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A budget with what was measured.
+
+    Attributes:
+        budget: The budget.
+        ratio: Median over the rounds; None where something is missing.
+        low: Smallest ratio of a round.
+        high: Largest ratio of a round.
+        ours: edgeml's median.
+        theirs: The peer's median.
+        unit: Their unit.
+    """
+
+    budget: Budget
+    ratio: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    ours: float = 0.0
+    theirs: float = 0.0
+    unit: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``goal``, ``must``, ``missed`` or ``not measured``."""
+        if self.ratio is None:
+            return "not measured"
+        for word, bound in (("goal", self.budget.goal), ("must", self.budget.must)):
+            if self.ratio <= bound if self.budget.at_most else self.ratio >= bound:
+                return word
+        return "missed"
+
+
+def lines(findings: Findings) -> list[Line]:
+    """All budgets beside what was found."""
+    return [_line(budget, findings) for budget in BUDGETS]
+
+
+def _line(budget: Budget, findings: Findings) -> Line:
+    ours, theirs = findings.measurements.get(budget.ours), findings.measurements.get(budget.theirs)
+    if ours is None or theirs is None or not ours.rounds or not theirs.rounds:
+        return Line(budget)
+    better_is_more = ours.unit == "req/s" or budget.at_most
+    ratios = sorted(a / b if better_is_more else b / a for a, b in zip(ours.rounds, theirs.rounds, strict=False))
+    return Line(budget, statistics.median(ratios), ratios[0], ratios[-1], ours.median, theirs.median, ours.unit)
+
+
+def table(findings: Findings, about: dict[str, Any]) -> str:
+    """The table in Markdown, with the date, the machine and the versions."""
+    rows = [
+        f"Measured {about['date']} on {about['cpu']} ({about['cores']} cores), Python {about['python']}, "
+        f"edgeml {about['edgeml']}, onnxruntime {about['onnxruntime']}, scikit-learn {about['scikit-learn']}; "
+        f"`{about['command']}`. Ratios are medians over {about['rounds']} interleaved rounds, in brackets the smallest "
+        "and the largest; absolute times are those of a small shared machine.",
+        "",
+        "| | what | peer | edgeml | peer's | ratio | must | goal |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for line in lines(findings):
+        budget = line.budget
+        peer = "B1's own time" if budget.id == "B5" else budget.theirs.split("/", 1)[1]
+        sign = "<=" if budget.at_most else ">="
+        end = f"{sign} {budget.must:g}x | {sign} {budget.goal:g}x |"
+        if line.ratio is None:
+            rows.append(f"| {budget.id} | {budget.what} | {peer} | | | not measured | {end}")
+            continue
+        mark = {"goal": "**", "must": "", "missed": "_"}[line.verdict]
+        ratio = f"{mark}{_ratio(line.ratio)}x{mark} ({_ratio(line.low)}-{_ratio(line.high)})"
+        if line.verdict == "missed":
+            ratio += " missed"
+        rows.append(
+            f"| {budget.id} | {budget.what} | {peer} | {shown(line.ours, line.unit)} | "
+            f"{shown(line.theirs, line.unit)} | {ratio} | {end}"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def others(findings: Findings) -> str:
+    """Everything else that was measured, in Markdown: CPU time, further peers, gaps and notes."""
+    rows = ["| task | who | median | CPU for each prediction |", "|---|---|---|---|"]
+    for measurement in findings.measurements.values():
+        cpu = measurement.cpu_per_prediction
+        rows.append(
+            f"| {measurement.task} | {measurement.who} | {shown(measurement.median, measurement.unit)} | "
+            f"{'' if cpu is None else shown(cpu, 's')} |"
+        )
+    rows += [f"\nNot measured: {key}: {reason}" for key, reason in findings.gaps.items()]
+    rows += [f"\nNote: {note}" for note in findings.notes]
+    return "\n".join(rows) + "\n"
+
+
+def shown(value: float, unit: str) -> str:
+    """A figure with a unit that people read."""
+    if unit == "req/s":
+        return f"{value:,.0f}/s"
+    if unit == "bytes":
+        return f"{value / 2**20:.0f} MB"
+    return f"{value * 1e6:,.2f} us" if value < 1e-4 else f"{value * 1e3:,.2f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def put_into(text: str, figures: str) -> str:
+    """A document with the figures between its marks replaced.
+
+    Raises:
+        ValueError: The marks are missing.
+    """
+    start, end = text.find(START), text.find(END)
+    if start < 0 or end < start:
+        raise ValueError(f"the document has no {START} ... {END}")
+    return text[: start + len(START)] + "\n" + figures + text[end:]
+
+
+def missed(found: Sequence[Line]) -> list[str]:
+    """Budgets that were measured and missed."""
+    return [line.budget.id for line in found if line.verdict == "missed"]
+
+
+__all__ = ["BUDGETS", "Budget", "Line", "Measurement", "lines", "missed", "others", "put_into", "shown", "table"]
