@@ -11,15 +11,18 @@ from importlib.metadata import version as version_of
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeml.builder.export import ExportedModel, doors, export_model
 from edgeml.builder.feature_compiler import CompiledPipeline, compile_features
-from edgeml.builder.parity import check_pipeline
+from edgeml.builder.native_kernel import native_kernel
+from edgeml.builder.parity import ParityQuestions
 from edgeml.builder.schema_inference import InferredSchema
 from edgeml.builder.task import Task
 from edgeml.errors import BuildError, ParityError, UnsupportedError
+from edgeml.runtime.native_session import NativeSession
 from edgeml.runtime.onnx_session import OnnxSession
-from edgeml.runtime.predictor import Predictor
+from edgeml.runtime.predictor import Predictor, Session
 from edgeml.runtime.rules import RuleList
 
 
@@ -64,14 +67,16 @@ class Candidate:
         config: The bundle's config so far.
         inferred: The schema, and the way between records and tables.
         compiled: What runs in the core.
-        exported: What runs in ONNX Runtime.
-        predictor: Both together, without rules.
+        exported: The model as ONNX.
+        kernel: The same model for the native kernel; None where the kernel does not have all of it.
+        predictor: Features and model together, without rules, as a box will run them.
     """
 
     config: dict[str, Any]
     inferred: InferredSchema
     compiled: CompiledPipeline
     exported: ExportedModel
+    kernel: tuple[dict[str, Any], NDArray[np.float64]] | None
     predictor: Predictor
 
     def with_rules(self, rules: RuleList) -> Predictor:
@@ -88,14 +93,15 @@ class Candidate:
 
     def members(self) -> dict[str, bytes]:
         """The bundle members that hold it."""
-        document, constants = self.compiled.program.to_members()
-        stream = io.BytesIO()
-        np.save(stream, constants, allow_pickle=False)
-        return {
-            "model.onnx": self.exported.model,
-            "features.json": json_bytes(document),
-            "features.npy": stream.getvalue(),
-        }
+        members = {"model.onnx": self.exported.model}
+        parts = {"features": self.compiled.program.to_members()}
+        if self.kernel is not None:
+            parts["kernel"] = self.kernel
+        for name, (document, constants) in parts.items():
+            stream = io.BytesIO()
+            np.save(stream, constants, allow_pickle=False)
+            members |= {f"{name}.json": json_bytes(document), f"{name}.npy": stream.getvalue()}
+        return members
 
 
 def find_candidate(
@@ -163,18 +169,32 @@ def _checked(
     config = facts.config(task.name)
     config["requires"] |= {"opset": exported.opset, "ir_version": exported.ir_version}
     config |= {"schema": inferred.schema.to_dict(), "outputs": exported.outputs, "fallback": dict(fallback)}
-    predictor = Predictor(
-        config=config,
-        digest="",
-        schema=inferred.schema,
-        rules=None,
-        program=compiled.program,
-        session=OnnxSession.open(exported.model, **facts.session),
-        max_rows=2**40,
-    )
-    report = check_pipeline(pipeline, predictor, inferred, X_check, tolerance=facts.tolerance)
-    config["parity"] = report.summary() | {"door": exported.door}
-    return Candidate(config, inferred, compiled, exported, predictor)
+
+    def with_session(session: Session) -> Predictor:
+        return Predictor(
+            config=config,
+            digest="",
+            schema=inferred.schema,
+            rules=None,
+            program=compiled.program,
+            session=session,
+            max_rows=2**40,
+        )
+
+    predictor = with_session(OnnxSession.open(exported.model, **facts.session))
+    questions = ParityQuestions(pipeline, predictor, inferred, X_check)
+    report = questions.check(predictor, facts.tolerance)
+    kernel = native_kernel(exported.model, exported.door)
+    if kernel is not None:
+        native = with_session(NativeSession(*kernel))
+        try:
+            # The box will ask the kernel, so its figures are those that the bundle shows.
+            report = questions.check(native, facts.tolerance)
+            predictor = native
+        except ParityError:
+            kernel = None
+    config["parity"] = report.summary() | {"door": exported.door, "engine": predictor.session.backend}
+    return Candidate(config, inferred, compiled, exported, kernel, predictor)
 
 
 def _with_columns(error: UnsupportedError, compiled: CompiledPipeline) -> UnsupportedError:

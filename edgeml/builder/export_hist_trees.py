@@ -4,7 +4,8 @@
 2. A missing value goes where the node sends it.
 3. A split on categories becomes a chain of ``x == category`` questions on the side that the missing values do not go
    to, so that missing, negative and unknown categories take the missing values' way, as in scikit-learn.
-4. With categorical columns scikit-learn reorders the columns and encodes the categories; the chain asks the raw value.
+4. With categorical columns scikit-learn reorders the columns and encodes the categories; the chain asks the raw value,
+   or the code where the feature compiler has encoded them already (``edgeml_encoded_``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ def _columns_and_categories(estimator: Any) -> tuple[NDArray[np.int64], dict[int
     categorical = np.asarray(estimator.is_categorical_, dtype=bool)
     order = np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
     encoder = estimator._preprocessor.named_transformers_["encoder"]
+    if getattr(estimator, "edgeml_encoded_", False):
+        codes = [np.arange(sum(value == value for value in known), dtype=np.float64) for known in encoder.categories_]
+        return np.arange(len(order)), dict(enumerate(codes))
     categories = {}
     for inner, known in enumerate(encoder.categories_):
         try:

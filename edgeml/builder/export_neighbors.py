@@ -31,7 +31,16 @@ def _stored(estimator: Any) -> NDArray[np.float64]:
 def _nearest(graph: Graph, estimator: Any, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Squared distances to the k nearest stored records, and their numbers."""
     stored = _stored(estimator)
-    return graph.smallest(squared_distances(graph, x, stored), min(k, len(stored)))
+    squared, neighbours = graph.smallest(squared_distances(graph, x, stored), min(k, len(stored)))
+    if getattr(estimator, "weights", None) != "distance":
+        return squared, neighbours
+    # 1 / distance asks for a zero that is exact: differences first, then squares, for the few that were found.
+    rows = graph.node("Gather", [graph.constant(stored), neighbours.name], axis=0)[0]
+    own = graph.node("Unsqueeze", [x.name, graph.constant([1], np.int64)])[0]
+    apart = graph.node("Sub", [rows, own])[0]
+    square = graph.node("Mul", [apart, apart])[0]
+    exact = graph.node("ReduceSum", [square, graph.constant([2], np.int64)], keepdims=0)[0]
+    return Tensor(exact, neighbours.width), neighbours
 
 
 def _weights(graph: Graph, estimator: Any, squared: Tensor) -> Tensor | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import numpy as np
 from scipy import special, stats
+from sklearn.utils import check_array
 
 from edgeml.builder.feature_columns import Column, Levels, NotCompiled, Register, Table, Text, working_dtype
 from edgeml.builder.feature_writer import ProgramWriter
@@ -166,6 +168,9 @@ def _function(writer: ProgramWriter, step: Any, columns: Sequence[Column]) -> Se
     if ufunc is None:
         return columns
     _numbers(step, columns)
+    if isinstance(ufunc, partial) and ufunc.func is check_array and ufunc.keywords.get("dtype") == [np.float64]:
+        # What HistGradientBoosting does with its numbers: they become float64, which loses nothing.
+        return columns
     name = {"absolute": "abs", "fabs": "abs"}.get(getattr(ufunc, "__name__", ""), getattr(ufunc, "__name__", ""))
     if not isinstance(ufunc, np.ufunc) or getattr(np, ufunc.__name__, None) is not ufunc or name not in FUNCTIONS:
         raise NotCompiled(f"FunctionTransformer over {name or ufunc!r}, which is not one of numpy's {len(FUNCTIONS)}")

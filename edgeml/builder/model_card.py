@@ -130,7 +130,8 @@ def model_card(
         "",
         f"- Task: {config['task']}; model: {estimator}.",
         f"- In the compiled core: {', '.join(compiled_steps) or 'nothing but the reading of records'}.",
-        f"- In ONNX Runtime: {', '.join(exported_steps) or estimator}.",
+        f"- In {'the native kernel' if config['parity'].get('engine') == 'native' else 'ONNX Runtime'}: "
+        f"{', '.join([*exported_steps, estimator])}.",
         f"- Fallback answer when the model fails: {_fallback(config['fallback'])}.",
         f"- Built with {', '.join(f'{name} {version}' for name, version in config['toolchain'].items())}.",
         "",

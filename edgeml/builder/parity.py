@@ -66,44 +66,75 @@ def check_pipeline(
         ParityError: They differ; names the worst rows.
         BuildError: No held-out row is left to compare.
     """
-    outputs = predictor.outputs
+    return ParityQuestions(pipeline, predictor, form, held_out).check(predictor, tolerance)
 
-    def ask(rows: Any) -> Answers:
-        return pipeline_answers(pipeline, rows, outputs)
 
-    def signal(records: list[Record]) -> NDArray[np.float64]:
-        numbers = np.full(len(records), np.nan)
-        kept = _answers_or_none(ask, form, records)
-        if kept:
-            answers = ask(form.table([records[row] for row in kept]))
-            numbers[kept] = answers.labels if answers.labels is not None else _first(answers.values)
-        return numbers
+class ParityQuestions:
+    """The rows with the pipeline's answers, to be put to one predictor or several that answer alike.
 
-    rows = parity_rows(form, held_out_records(form, held_out), signal, labelled=outputs.labels is not None)
-    before = len(rows.records)
-    rows = _picked(rows, _answers_or_none(ask, form, rows.records))
-    rows, frame = _allowed(predictor, rows)
-    if "held_out" not in rows.kinds:
-        raise BuildError("parity cannot be checked: the schema or the pipeline refuses every held-out row")
-    refused = before - len(rows.records)
-    table = form.table(rows.records)
-    expected = ask(table)
-    got = batch_answers(predictor.predict_frame(frame), relative=expected.relative)
-    # One by one the same records take another way through the core: other buffers, other matrix kernels.
-    alone = _one_by_one(rows)
-    singles = [single_answer(predictor.predict(rows.records[row]), outputs) for row in alone]
-    rows = ParityRows(rows.records + [rows.records[r] for r in alone], rows.kinds + ["one_by_one"] * len(alone))
-    every = np.concatenate([np.arange(len(got)), alone]).astype(np.int64)
-    given = joined([got, *singles])
-    return check_parity(
-        expected.rows(every),
-        given,
-        tolerance=tolerance,
-        rows=rows,
-        labels=outputs.labels,
-        refused=refused,
-        otherwise=_asked_otherwise(ask, form.table(rows.records), expected.rows(every), given),
-    ).require(final_name(pipeline))
+    Args:
+        pipeline: The fitted pipeline.
+        predictor: One of the predictors; its schema says which rows are allowed.
+        form: The schema, and the way between records and tables.
+        held_out: Rows that the pipeline has not seen.
+
+    Raises:
+        BuildError: No held-out row is left to compare.
+    """
+
+    def __init__(self, pipeline: Any, predictor: Predictor, form: RecordForm, held_out: Any) -> None:
+        self._pipeline = pipeline
+        self._form = form
+        self._outputs = predictor.outputs
+        rows = self._rows(held_out)
+        before = len(rows.records)
+        rows = _picked(rows, _answers_or_none(self._ask, form, rows.records))
+        self._asked, self._frame = _allowed(predictor, rows)
+        if "held_out" not in self._asked.kinds:
+            raise BuildError("parity cannot be checked: the schema or the pipeline refuses every held-out row")
+        self._refused = before - len(self._asked.records)
+        self._expected = self._ask(form.table(self._asked.records))
+
+    def check(self, predictor: Predictor, tolerance: float) -> ParityReport:
+        """Compares a predictor's answers.
+
+        Raises:
+            ParityError: They differ; names the worst rows.
+        """
+        rows, expected, outputs = self._asked, self._expected, self._outputs
+        got = batch_answers(predictor.predict_frame(self._frame), relative=expected.relative)
+        # One by one the same records take another way through the core: other buffers, other matrix kernels.
+        alone = _one_by_one(rows)
+        singles = [single_answer(predictor.predict(rows.records[row]), outputs) for row in alone]
+        rows = ParityRows(rows.records + [rows.records[r] for r in alone], rows.kinds + ["one_by_one"] * len(alone))
+        every = np.concatenate([np.arange(len(got)), alone]).astype(np.int64)
+        given = joined([got, *singles])
+        return check_parity(
+            expected.rows(every),
+            given,
+            tolerance=tolerance,
+            rows=rows,
+            labels=outputs.labels,
+            refused=self._refused,
+            otherwise=_asked_otherwise(self._ask, self._form.table(rows.records), expected.rows(every), given),
+        ).require(final_name(self._pipeline))
+
+    def _ask(self, table: Any) -> Answers:
+        return pipeline_answers(self._pipeline, table, self._outputs)
+
+    def _rows(self, held_out: Any) -> ParityRows:
+        form, ask = self._form, self._ask
+
+        def signal(records: list[Record]) -> NDArray[np.float64]:
+            numbers = np.full(len(records), np.nan)
+            kept = _answers_or_none(ask, form, records)
+            if kept:
+                answers = ask(form.table([records[row] for row in kept]))
+                numbers[kept] = answers.labels if answers.labels is not None else _first(answers.values)
+            return numbers
+
+        labelled = self._outputs.labels is not None
+        return parity_rows(form, held_out_records(form, held_out), signal, labelled=labelled)
 
 
 def _asked_otherwise(ask: Callable[[Any], Answers], table: Any, expected: Answers, got: Answers) -> list[Answers]:

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from edgeml.errors import BuildError, SchemaError
+from edgeml.errors import BuildError, BundleError, SchemaError
 from edgeml.runtime.reader import Frame, RecordReader
 from edgeml.runtime.schema import Feature, Schema
 
@@ -30,6 +30,8 @@ PROBE_ROWS = 5
 
 # Stands for a level that training has not seen, where the level itself is not known.
 UNSEEN_LEVEL = "\ufffdunseen"
+
+NO_VALUE = "it holds no value at all; drop it"
 
 Table = pd.DataFrame | NDArray[Any]
 
@@ -74,7 +76,8 @@ class InferredSchema:
 
         Returns:
             A DataFrame with the training data's columns and dtypes, or an array of its dtype. An integer or boolean
-            column that holds a missing value gets the dtype that pandas would have given it.
+            column that holds a missing value gets the dtype that pandas would have given it, and so does an integer
+            column that holds a fraction or a number beyond its range.
         """
         values = self._of_frame(rows) if isinstance(rows, Frame) else self._of_records(rows)
         if self.is_frame:
@@ -155,12 +158,7 @@ def infer_schema(
     """
     overrides = dict(overrides or {})
     columns, is_frame = _columns(X)
-    names = [column.name for column in columns]
-    for name in overrides:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; the columns are {', '.join(names[:20])}"
-            raise BuildError(f"overrides: there is no column {name!r}{hint}")
+    _check_overrides(overrides, [column.name for column in columns])
     features = []
     for column in columns:
         series = _column_of(X, column.label)
@@ -173,12 +171,31 @@ def infer_schema(
         "layout": "tensor" if tensor else "record",
         "unknown_fields": unknown_fields,
     }
-    found = InferredSchema(Schema.from_dict(document), columns, is_frame)
+    found = InferredSchema(_schema(document), columns, is_frame)
     if pipeline is not None:
         _probe(found, X, pipeline, features, overrides)
-        found = InferredSchema(Schema.from_dict(document), columns, is_frame)
+        found = InferredSchema(_schema(document), columns, is_frame)
     _check(found, X)
     return found
+
+
+def _schema(document: dict[str, Any]) -> Schema:
+    try:
+        return Schema.from_dict(document)
+    except BundleError as error:  # a column's name, a level or an override that no schema takes
+        raise BuildError(str(error)) from error
+
+
+def _check_overrides(overrides: Mapping[str, Mapping[str, Any]], names: list[str]) -> None:
+    for name, override in overrides.items():
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; the columns are {', '.join(names[:20])}"
+            raise BuildError(f"overrides: there is no column {name!r}{hint}")
+        if not isinstance(override, Mapping):
+            raise BuildError(f"overrides: {name!r}: expected members of a schema entry, such as {{'unit': 'mm'}}")
+        if "name" in override:
+            raise BuildError(f"overrides: {name!r}: a feature has its column's name; rename the column instead")
 
 
 def _columns(X: Table) -> tuple[tuple[Column, ...], bool]:
@@ -186,9 +203,11 @@ def _columns(X: Table) -> tuple[tuple[Column, ...], bool]:
         if X.columns.nlevels > 1:
             raise BuildError("the DataFrame's columns have several levels; flatten them to one name each")
         names = [str(label) for label in X.columns]
+        seen: set[str] = set()
         for name in names:
-            if names.count(name) > 1:
+            if name in seen:
                 raise BuildError(f"column {name!r} stands twice; rename or drop one")
+            seen.add(name)
         columns = tuple(
             Column(name, label, X[label].dtype, _marker(X[label])) for name, label in zip(names, X.columns, strict=True)
         )
@@ -196,14 +215,21 @@ def _columns(X: Table) -> tuple[tuple[Column, ...], bool]:
         array = np.asarray(X)
         if array.ndim != 2:
             raise BuildError(f"expected an array [n, d] or a DataFrame, got shape {list(array.shape)}; reshape it")
-        columns = tuple(Column(f"x{j}", j, array.dtype, _marker(pd.Series(array[:, j]))) for j in range(array.shape[1]))
+        columns = tuple(Column(f"x{j}", j, array.dtype, _marker(_column_of(array, j))) for j in range(array.shape[1]))
     if not columns or len(X) == 0:
         raise BuildError("the training data is empty; give at least one row and one column")
     return columns, isinstance(X, pd.DataFrame)
 
 
 def _column_of(table: Table, label: Any) -> pd.Series[Any]:
-    return table[label] if isinstance(table, pd.DataFrame) else pd.Series(np.asarray(table)[:, label])
+    series: pd.Series[Any]
+    if isinstance(table, pd.DataFrame):
+        series = table[label]
+    else:
+        values = np.asarray(table)[:, label]
+        # pandas would take objects for strings and None for NaN.
+        series = pd.Series(values, dtype=object if _is_object(values.dtype) else None)
+    return series
 
 
 def _marker(series: pd.Series[Any]) -> Any:
@@ -236,6 +262,8 @@ def _kind(column: Column, given: pd.Series[Any], is_frame: bool) -> str:
     dtype = given.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         dtype = dtype.categories.dtype
+        if given.empty:
+            raise BuildError(f"column {column.name!r}: {NO_VALUE}")
         if not all(isinstance(level, str) for level in given.cat.categories):
             raise BuildError(
                 f"column {column.name!r}: its categories are {dtype}, not strings; make them strings "
@@ -261,8 +289,8 @@ def _kind(column: Column, given: pd.Series[Any], is_frame: bool) -> str:
 def _remedy(dtype: Any, types: set[type]) -> str:
     if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
         return f"a feature cannot be {dtype}; turn it into numbers before the pipeline, such as days since a date"
-    if _is_object(dtype) and not types:
-        return "it holds no value at all; drop it"
+    if not types and (_is_object(dtype) or pd.api.types.is_string_dtype(dtype)):
+        return NO_VALUE
     if _is_object(dtype):
         words = ", ".join(sorted(kind.__name__ for kind in types))
         return f"it mixes or holds values of type {words}; convert it with astype(float), astype(bool) or astype(str)"
@@ -297,8 +325,7 @@ def _series(column: Column, values: list[Any]) -> pd.Series[Any]:
         out = np.empty(len(values), dtype=object)
         out[:] = [marker if value is None else value for value in values]
         return pd.Series(out, dtype=object)
-    if _is_plain(dtype, "iu") and blank:
-        dtype = np.dtype(np.float64)
+    dtype = _widened(dtype, values)
     if _is_plain(dtype, "f"):
         values = [np.nan if value is None else value for value in values]
     series: pd.Series[Any] = pd.Series(values, dtype=dtype)
@@ -306,12 +333,28 @@ def _series(column: Column, values: list[Any]) -> pd.Series[Any]:
 
 
 def _array(column: Column, values: list[Any]) -> NDArray[Any]:
-    if _is_object(column.dtype):
+    blank = any(value is None for value in values)
+    if _is_object(column.dtype) or (column.dtype.kind == "U" and blank):
         return np.array([column.marker if value is None else value for value in values], dtype=object)
-    if any(value is None for value in values):
-        dtype = column.dtype if column.dtype.kind == "f" else np.dtype(np.float64)
-        return np.array([np.nan if value is None else value for value in values], dtype=dtype)
-    return np.array(values, dtype=column.dtype)
+    if column.dtype.kind == "U":
+        return np.array(values, dtype=np.str_)  # as wide as the longest: a longer level must not be cut
+    dtype = np.dtype(np.float64) if column.dtype.kind == "b" and blank else _widened(column.dtype, values)
+    return np.array([np.nan if value is None else value for value in values], dtype=dtype)
+
+
+def _widened(dtype: Any, values: list[Any]) -> Any:
+    """The dtype; for integers, one that also holds what it cannot: no value, a fraction, a number out of range."""
+    plain = isinstance(dtype, np.dtype)
+    whole = dtype if plain else getattr(dtype, "numpy_dtype", None)
+    if whole is None or whole.kind not in "iu":
+        return dtype
+    given = [value for value in values if value is not None]
+    if any(value % 1 for value in given) or (plain and len(given) < len(values)):
+        return np.dtype(np.float64) if plain else pd.Float64Dtype()
+    limits = np.iinfo(whole)
+    if given and not limits.min <= min(given) <= max(given) <= limits.max:
+        return np.dtype(np.int64) if plain else pd.Int64Dtype()
+    return dtype
 
 
 def _probe(

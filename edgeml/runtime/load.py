@@ -14,7 +14,7 @@ def predictor_of(bundle: Bundle, *, backend: str = "auto", max_rows: int = 10_00
 
     Args:
         bundle: A bundle that was read and verified.
-        backend: ``auto``, ``c`` or ``python``: how ONNX Runtime is reached.
+        backend: ``auto``, ``native``, ``c`` or ``python``: what runs the model; see ``Predictor.from_bundle``.
         max_rows: Largest number of records in one request.
 
     Raises:
@@ -34,7 +34,7 @@ def load(
     Args:
         path: An ``.edgeml`` file.
         keyring: The keys to trust; with None the signatures are not checked (digests always are).
-        backend: ``auto``, ``c`` or ``python``: how ONNX Runtime is reached.
+        backend: ``auto``, ``native``, ``c`` or ``python``: what runs the model; see ``Predictor.from_bundle``.
         max_rows: Largest number of records in one request.
 
     Returns:

@@ -26,6 +26,7 @@ from edgeml.runtime.fallback import fallback_prediction
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.golden import GoldenReport, golden_rows, replay
 from edgeml.runtime.members import json_member, member, npy_member
+from edgeml.runtime.native_session import BoundRows, NativeSession
 from edgeml.runtime.onnx_session import Binding, OnnxSession
 from edgeml.runtime.outputs import Outputs
 from edgeml.runtime.prediction import FALLBACK, MODEL, RULE, Prediction, PredictionBatch
@@ -37,6 +38,8 @@ from edgeml.runtime.schema import Schema
 # however many rows a caller hands over.
 BLOCK_ROWS = 4096
 
+Session = OnnxSession | NativeSession
+
 REFUSED = "a category is unknown to the pipeline's encoder, which refuses it"
 
 
@@ -45,7 +48,7 @@ class Lane:
 
     __slots__ = ("bound", "capsule", "encode", "encoder", "frame", "label", "run", "scores", "value")
 
-    def __init__(self, frame: Frame, program: FeatureProgram, session: OnnxSession, wanted: list[str]) -> None:
+    def __init__(self, frame: Frame, program: FeatureProgram, session: Session, wanted: list[str]) -> None:
         self.frame = frame
         self.capsule = frame.capsule
         self.encoder = program.encoder()
@@ -60,9 +63,14 @@ class Lane:
             self.value = _row_view(binding, "value")
 
 
-def _row_view(binding: Binding, name: str) -> NDArray[Any] | None:
+def _row_view(binding: Binding | BoundRows, name: str) -> NDArray[Any] | None:
     array = binding.outputs.get(name)
     return None if array is None else array.reshape(-1)
+
+
+def _blank(n: int, like: NDArray[Any]) -> NDArray[Any]:
+    """An output for n rows, most of which the model was not asked for."""
+    return np.full((n, *like.shape[1:]), -1 if like.dtype.kind in "iu" else math.nan, dtype=like.dtype)
 
 
 class Predictor:
@@ -79,7 +87,7 @@ class Predictor:
         labels: The labels in score order; empty for a regression.
         rules: The rule list, None where the bundle has none.
         program: The feature program.
-        session: The model.
+        session: The model, in the native kernel or in ONNX Runtime (``session.backend`` says which).
         fallback: The answer where the model gives none.
     """
 
@@ -91,7 +99,7 @@ class Predictor:
         schema: Schema,
         rules: RuleList | None,
         program: FeatureProgram,
-        session: OnnxSession,
+        session: Session,
         golden: Sequence[Mapping[str, Any]] = (),
         max_rows: int = 10_000,
     ) -> None:
@@ -125,7 +133,8 @@ class Predictor:
 
         Args:
             bundle: A bundle that was read and verified.
-            backend: ``auto``, ``c`` or ``python``: how ONNX Runtime is reached.
+            backend: What runs the model: ``native`` (the compiled kernel), ``c`` or ``python`` (ONNX Runtime by its C
+                library or its Python binding), or ``auto``: native where the bundle has a kernel, else ONNX Runtime.
             max_rows: Largest number of records in one request.
 
         Raises:
@@ -144,7 +153,12 @@ class Predictor:
                 rules = RuleList.from_document(document, schema, labels=config["outputs"].get("labels"))
             except RuleError as error:
                 raise BundleError(f"bundle member rules.json: {error}") from error
-        session = OnnxSession.open(member(bundle, "model.onnx"), backend=backend, **config.get("session", {}))
+        model = member(bundle, "model.onnx")  # the source of truth stays with the bundle, whatever runs
+        session: Session
+        if backend == "native" or (backend == "auto" and "kernel.json" in bundle.members):
+            session = NativeSession(json_member(bundle, "kernel.json"), npy_member(bundle, "kernel.npy"))
+        else:
+            session = OnnxSession.open(model, backend=backend, **config.get("session", {}))
         return cls(
             config=config,
             digest=bundle.digest,
@@ -358,31 +372,53 @@ class Predictor:
         """Encodes and runs the rows (all where None), in blocks; gives label indexes, values, scores, failures."""
         n = frame.n_rows
         reasons: dict[int, str] = {}
-        if rows is None and 0 < n <= BLOCK_ROWS:
-            # One block of all rows: what the model gives is the answer, and nothing is copied.
-            try:
-                given = self._run_block(lane, frame, None)
-            except ModelError as error:
-                reasons = dict.fromkeys(range(n), str(error))
-                given = {}
-            reasons.update(dict.fromkeys(lane.encoder.refused, REFUSED))
-            return (*self._decode(given, None, reasons, n), reasons)
+        if isinstance(self.session, NativeSession):
+            given = self._run_native(self.session, lane, frame, rows, reasons)
+            return (*self._decode(given, rows, reasons, n), reasons)
         wanted = np.arange(n, dtype=np.int64) if rows is None else rows
         collected: dict[str, NDArray[Any]] = {}
         for start in range(0, len(wanted), BLOCK_ROWS):
             block = wanted[start : start + BLOCK_ROWS]
             try:
-                given = self._run_block(lane, frame, block)
+                given = self._run_block(lane, frame, None if len(block) == n else block)
             except ModelError as error:
                 reasons.update(dict.fromkeys(block.tolist(), str(error)))
                 continue
             reasons.update((int(block[at]), REFUSED) for at in lane.encoder.refused)
+            if len(block) == n:
+                # One block of all rows: what the model gives is the answer, and nothing is copied.
+                collected = given
+                break
             for name, array in given.items():
                 if name not in collected:
-                    blank = -1 if array.dtype.kind in "iu" else math.nan
-                    collected[name] = np.full((n, *array.shape[1:]), blank, dtype=array.dtype)
+                    collected[name] = _blank(n, array)
                 collected[name][block] = array
-        return (*self._decode(collected, wanted, reasons, n), reasons)
+        return (*self._decode(collected, rows, reasons, n), reasons)
+
+    def _run_native(
+        self,
+        session: NativeSession,
+        lane: Lane,
+        frame: Frame,
+        rows: NDArray[np.int64] | None,
+        reasons: dict[int, str],
+    ) -> dict[str, NDArray[Any]]:
+        """Encodes and runs the rows in the native kernel; outputs of all rows."""
+        n, encoder, capsule = frame.n_rows, lane.encoder, frame.capsule
+        wanted = np.arange(n, dtype=np.int64) if rows is None else rows
+
+        def fill(dense: NDArray[Any], start: int) -> None:
+            block = wanted[start : start + len(dense)]
+            if encoder.encode(capsule, dense, block):
+                reasons.update((int(block[at]), REFUSED) for at in encoder.refused)
+
+        given = session.stream(len(wanted), outputs=self._wanted, fill=fill)
+        if rows is None:
+            return given
+        spread = {name: _blank(n, array) for name, array in given.items()}
+        for name, array in given.items():
+            spread[name][rows] = array
+        return spread
 
     def _run_block(self, lane: Lane, frame: Frame, rows: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
         count = frame.n_rows if rows is None else len(rows)
@@ -415,8 +451,8 @@ class Predictor:
             if values is None:
                 values = np.full(n, math.nan)
             return None, values.reshape(n) if (self.outputs.n_values or 1) == 1 else values, None
-        if scores is not None:
-            scores = scores.reshape(n, -1)
+        if scores is not None and scores.ndim == 1:
+            scores = scores.reshape(n, 1)
         label_index = np.full(n, -1, dtype=np.int64)
         if self._argmax and scores is not None:
             label_index[asked] = np.argmax(scores[asked], axis=1)

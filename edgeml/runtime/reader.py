@@ -176,8 +176,8 @@ class RecordReader:
                 self._kernel.fill_missing(frame, position)
             elif isinstance(column, list):
                 self._kernel.fill_list(frame, position, column)
-            elif column.dtype.hasobject or not self._kernel.fill_buffer(frame, position, column):
-                self._kernel.fill_list(frame, position, column.tolist())
+            elif not _is_plain(column) or not self._kernel.fill_buffer(frame, position, column):
+                self._kernel.fill_list(frame, position, _objects(column))
         for name in given:
             self._kernel.unknown_column(frame, name)
         return self._judge(frame, self._kernel.end_columns(frame), partial)
@@ -189,7 +189,8 @@ class RecordReader:
             SchemaError: As in ``read_many``.
             RequestError: The array does not fit the schema.
         """
-        array = np.asarray(matrix)
+        # Lists keep their objects: an array of one dtype would turn True beside 2.5 into 1.0.
+        array = np.asarray(matrix, dtype=object if isinstance(matrix, (list, tuple)) else None)
         wanted = len(self.schema.features)
         if not self._numeric:
             raise RequestError("some features are not numeric; send records or columns", code="bad_shape")
@@ -197,9 +198,9 @@ class RecordReader:
             raise RequestError(f"expected shape [n, {wanted}], got {list(array.shape)}", code="bad_shape")
         array = _native(array)
         self._kernel.begin_columns(frame, len(array))
-        if array.dtype.hasobject or not self._kernel.fill_matrix(frame, array):
+        if not _is_plain(array) or not self._kernel.fill_matrix(frame, array):
             for position in range(wanted):
-                self._kernel.fill_list(frame, position, array[:, position].tolist())
+                self._kernel.fill_list(frame, position, _objects(array[:, position]))
         return self._judge(frame, self._kernel.end_columns(frame), partial)
 
     def read_json(self, frame: Frame, body: bytes) -> Envelope:
@@ -311,9 +312,21 @@ def _native(array: NDArray[Any]) -> NDArray[Any]:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def _is_plain(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "fiub"
+
+
+def _objects(array: NDArray[Any]) -> list[Any]:
+    """The values as Python objects; dates and durations as such, where numpy would give the bare number of some."""
+    if array.dtype.kind in "mM":
+        array = array.astype(f"{array.dtype.kind}8[us]")
+    objects: list[Any] = array.tolist()
+    return objects
+
+
 def _array(name: str, column: ArrayLike) -> NDArray[Any] | list[Any]:
-    if isinstance(column, list):
-        return column
+    if isinstance(column, (list, tuple)):
+        return list(column)
     array = np.asarray(column)
     if array.ndim != 1:
         raise RequestError(

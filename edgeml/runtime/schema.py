@@ -28,6 +28,7 @@ MAX_INTEGER = 2**53 - 1
 MAX_FEATURES = 100_000
 MAX_NAME_BYTES = 1_024
 MAX_TEXT_BYTES = 65_536
+MAX_MAX_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         if not all(math.isfinite(bound) for bound in given):
             return "min and max must be finite; leave a bound out where there is none"
         if self.min is not None and self.max is not None and self.min > self.max:
-            return f"min {self.min:g} is above max {self.max:g}; exchange them"
+            return f"min {self.min:.15g} is above max {self.max:.15g}; exchange them"
         return ""
 
     def _check_levels(self) -> str:
@@ -109,7 +110,8 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     def _check_text(self) -> str:
         if self.kind != "text" and self.max_bytes != MAX_TEXT_BYTES:
             return f"a {self.kind} has no max_bytes; remove it"
-        return "" if self.max_bytes >= 0 else "max_bytes must not be negative"
+        fits = 0 <= self.max_bytes <= MAX_MAX_BYTES
+        return "" if fits else f"max_bytes {self.max_bytes} is not between 0 and {MAX_MAX_BYTES}"
 
     @property
     def bank(self) -> Literal["number", "category", "text"]:
@@ -132,11 +134,11 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         else:
             words = "an integer" if self.kind == "integer" else "a finite number"
             if self.min is not None and self.max is not None:
-                words += f" from {self.min:g} to {self.max:g}"
+                words += f" from {self.min:.15g} to {self.max:.15g}"
             elif self.min is not None:
-                words += f" of at least {self.min:g}"
+                words += f" of at least {self.min:.15g}"
             elif self.max is not None:
-                words += f" of at most {self.max:g}"
+                words += f" of at most {self.max:.15g}"
             elif self.kind == "integer":
                 words += f" within ±{MAX_INTEGER}"
         return words if self.missing == "error" else f"{words}, or null"

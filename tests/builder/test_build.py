@@ -35,6 +35,8 @@ def test_everything_is_in_the_bundle(penguins_bundle):
         "model.onnx",
         "features.json",
         "features.npy",
+        "kernel.json",
+        "kernel.npy",
         "rules.json",
         "reference.json",
         "golden.jsonl",
@@ -42,7 +44,7 @@ def test_everything_is_in_the_bundle(penguins_bundle):
     }
     config = penguins_bundle.config
     assert config["parity"]["flips"] == 0 and config["parity"]["max_difference"] <= 1e-5
-    assert config["parity"]["rows"] > 150
+    assert config["parity"]["rows"] > 150 and config["parity"]["engine"] == "native"
     assert config["outputs"]["labels"] == ["Adelie", "Chinstrap", "Gentoo"]
     assert config["slo"]["deadline_ms"] > 0
     assert {"scikit-learn", "skl2onnx", "onnxruntime", "python"} <= set(config["toolchain"])

@@ -123,9 +123,15 @@ def programs(draw):
 def made(program) -> FeatureProgram:
     operations, index, constants, n_registers, n_outputs = program
     document = {
-        "format": 1, "door": "float64", "registers": n_registers, "codes": 2, "outputs": [f"o{i}" for i in range(n_outputs)],
-        "strings": [], "index": index, "operations": operations,
-    }  # fmt: skip
+        "format": 1,
+        "door": "float64",
+        "registers": n_registers,
+        "codes": 2,
+        "outputs": [f"o{i}" for i in range(n_outputs)],
+        "strings": [],
+        "index": index,
+        "operations": operations,
+    }
     return FeatureProgram(document, np.array(constants, dtype=np.float64), SCHEMA)
 
 

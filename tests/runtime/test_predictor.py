@@ -26,15 +26,14 @@ GENTOO = {
 UNCLEAR = GENTOO | {"bill_depth_mm": 18.5, "flipper_length_mm": 195.0, "body_mass_g": 3700}
 
 
-@pytest.fixture(scope="module", params=["c", "python"])
+@pytest.fixture(scope="module", params=["native", "c", "python"])
 def predictor(request, penguins_bundle):
     return Predictor.from_bundle(penguins_bundle, backend=request.param)
 
 
 def with_model(bundle: Bundle, model: onnx.ModelProto) -> Predictor:
-    return Predictor.from_bundle(
-        Bundle.create(bundle.config, dict(bundle.members) | {"model.onnx": model.SerializeToString()})
-    )
+    members = {name: data for name, data in bundle.members.items() if not name.startswith("kernel.")}
+    return Predictor.from_bundle(Bundle.create(bundle.config, members | {"model.onnx": model.SerializeToString()}))
 
 
 def failing_model(bundle: Bundle, *, scores: str) -> onnx.ModelProto:
@@ -214,7 +213,7 @@ def test_a_fallback_that_does_not_fit_is_refused(penguins_bundle, fallback):
         Predictor.from_bundle(Bundle.create(config, dict(penguins_bundle.members)))
 
 
-@pytest.mark.parametrize("name", ["features.json", "features.npy", "model.onnx"])
+@pytest.mark.parametrize("name", ["features.json", "features.npy", "kernel.npy", "model.onnx"])
 def test_a_missing_member_is_named(penguins_bundle, name):
     members = {key: value for key, value in penguins_bundle.members.items() if key != name}
     with pytest.raises(BundleError, match=name.replace(".", r"\.")):

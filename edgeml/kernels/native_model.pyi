@@ -1,0 +1,68 @@
+"""NativeModel and NativeBinding: linear models and tree ensembles without ONNX Runtime.
+
+1. A model is a flat list of operations over registers of float64 (``ext/native_ops.h``); the first ``width`` registers
+   are the row. It is checked as a whole when it is made, so a hostile one is refused and never run.
+2. Ensembles are walked four trees at a time; thresholds and leaves are float64.
+3. A binding belongs to one thread at a time; the model may be shared.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+OPERATIONS: Final[tuple[str, ...]]
+"""Names of the operations; the position is the operation's number."""
+NODE_NUMBERS: Final[int]
+"""Numbers of a node in the constants: threshold; column or -1 for a leaf; left child (the right one follows it) or
+start of the leaf's numbers; flags (1: a missing value goes left, 2: asks for equality)."""
+TREE_NUMBERS: Final[int]
+"""Numbers of a tree in the index: first node, end of its nodes, first target, number of targets."""
+
+class NativeModel:
+    """A checked model. Immutable; may be shared by threads.
+
+    Args:
+        operations: int32 [n, 8]: op, to, from, count, index, constant, extra, size of each operation.
+        index: int32: positions that operations and trees refer to.
+        constants: float64: numbers that operations and trees refer to.
+        width: Numbers of a row.
+        n_registers: Registers, the row included.
+        ensembles: Of each: start in the index, number of trees, start in the constants, number of nodes, number of
+            leaf values.
+
+    Raises:
+        ValueError: An operation or a tree is malformed, would leave its memory, or reads what nothing has written.
+    """
+
+    def __init__(
+        self,
+        operations: Any,
+        index: Any,
+        constants: Any,
+        *,
+        width: int,
+        n_registers: int,
+        ensembles: Sequence[tuple[int, int, int, int, int]] = (),
+    ) -> None: ...
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+
+    @property
+    def n_registers(self) -> int:
+        """Registers, the row included."""
+
+class NativeBinding:
+    """A model on arrays that stay where they are.
+
+    Args:
+        model: The model.
+        given: float32 or float64 [n, width].
+        outputs: Of each: the register where its columns start, and a writable array [n] or [n, k] of float64 or int64.
+
+    Raises:
+        ValueError: An array is of another type or shape.
+    """
+
+    def __init__(self, model: NativeModel, given: Any, outputs: Sequence[tuple[int, Any]]) -> None: ...
+    def run(self) -> None:
+        """Fills the outputs; for more than one row without the GIL."""

@@ -1,0 +1,189 @@
+"""The native kernel as a session: a model whose arithmetic runs in our own loops instead of ONNX Runtime.
+
+The face of ``edgeml.kernels.native_model``. ``kernel.json`` and ``kernel.npy`` are made by the builder out of the ONNX
+graph, which stays in the bundle as the source of truth; parity and the golden rows hold both to the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeml.errors import BundleError, ModelError
+from edgeml.kernels.native_model import OPERATIONS, NativeBinding, NativeModel
+from edgeml.runtime.onnx_session import TensorSpec
+
+__all__ = ["OPERATIONS", "NativeSession"]
+
+FORMAT = 1
+# Of rows in a block: half of a small second-level cache.
+BLOCK_BYTES = 128 * 1024
+_NUMBERS = {name: number for number, name in enumerate(OPERATIONS)}
+
+
+class _Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    op: str
+    to: int = 0
+    from_: int = 0
+    count: int = 0
+    index: int = 0
+    constant: int = 0
+    extra: int = 0
+
+
+class _Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    start: int
+    columns: int
+    dtype: str
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: int
+    door: str
+    width: int
+    registers: int
+    index: list[int]
+    operations: list[_Operation]
+    ensembles: list[tuple[int, int, int, int, int]]
+    outputs: list[_Output]
+
+
+@dataclass(frozen=True)
+class BoundRows:
+    """The model on arrays that stay where they are.
+
+    Attributes:
+        input: [n, width], to be filled before ``run``.
+        outputs: Name -> array, filled by ``run``.
+    """
+
+    input: NDArray[Any]
+    outputs: dict[str, NDArray[Any]]
+    kernel: NativeBinding
+
+    def run(self) -> None:
+        """Fills the outputs."""
+        self.kernel.run()
+
+
+class NativeSession:
+    """A model in the native kernel; takes the place of an OnnxSession.
+
+    Attributes:
+        backend: Always ``native``.
+        inputs: The one input ``dense``.
+        outputs: The outputs; the first dimension counts the rows.
+    """
+
+    backend = "native"
+
+    def __init__(self, document: Mapping[str, Any], constants: NDArray[np.float64]) -> None:
+        try:
+            parsed = msgspec.convert(dict(document), _Document, strict=True)
+        except msgspec.ValidationError as error:
+            raise BundleError(f"bundle member kernel.json: {error}") from error
+        if parsed.format != FORMAT:
+            raise BundleError(f"bundle member kernel.json: format {parsed.format} is not {FORMAT}; update edgeml")
+        if parsed.door not in ("float32", "float64"):
+            raise BundleError(f"bundle member kernel.json: door {parsed.door!r} is neither float32 nor float64")
+        for output in parsed.outputs:
+            if output.dtype not in ("float64", "int64") or output.columns < 0:
+                raise BundleError(f"bundle member kernel.json: output {output.name!r} is malformed")
+            if output.start < 0 or output.start + max(1, output.columns) > parsed.registers:
+                raise BundleError(f"bundle member kernel.json: output {output.name!r} is beyond the registers")
+        try:
+            self._model = NativeModel(
+                _table(parsed.operations),
+                np.array(parsed.index, dtype=np.int32),
+                np.ascontiguousarray(constants, dtype=np.float64),
+                width=parsed.width,
+                n_registers=parsed.registers,
+                ensembles=parsed.ensembles,
+            )
+        except (ValueError, OverflowError) as error:
+            raise BundleError(f"bundle member kernel.json: {error}") from error
+        self._door = np.dtype(parsed.door)
+        self._outputs = {output.name: output for output in parsed.outputs}
+        self.inputs = (TensorSpec("dense", parsed.door, (-1, parsed.width)),)
+        self.outputs = tuple(
+            TensorSpec(output.name, output.dtype, (-1, output.columns) if output.columns else (-1,))
+            for output in parsed.outputs
+        )
+
+    def binding(self, n_rows: int, *, outputs: Sequence[str]) -> BoundRows:
+        """Makes the memory for a number of rows.
+
+        Args:
+            n_rows: Rows, at least 1.
+            outputs: Names of the outputs wanted.
+
+        Raises:
+            ModelError: There is no such output.
+        """
+        given = np.empty((n_rows, self._model.width), dtype=self._door)
+        made = self._made(n_rows, outputs)
+        bound = NativeBinding(self._model, given, [(self._outputs[name].start, made[name]) for name in made])
+        return BoundRows(given, made, bound)
+
+    def _made(self, n_rows: int, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Arrays for the outputs."""
+        made: dict[str, NDArray[Any]] = {}
+        for name in outputs:
+            if name not in self._outputs:
+                raise ModelError(f"the model has no output {name!r}; its outputs are {', '.join(self._outputs)}")
+            output = self._outputs[name]
+            shape = (n_rows, output.columns) if output.columns else (n_rows,)
+            made[name] = np.empty(shape, dtype=output.dtype)
+        return made
+
+    def stream(
+        self, n_rows: int, *, outputs: Sequence[str], fill: Callable[[NDArray[Any], int], None]
+    ) -> dict[str, NDArray[Any]]:
+        """Answers rows that are made on the way, in blocks that stay in the processor's cache.
+
+        Args:
+            n_rows: Rows.
+            outputs: Names of the outputs wanted.
+            fill: Given a block [m, width] and the number of its first row, fills it.
+        """
+        made = self._made(n_rows, outputs)
+        size = max(16, BLOCK_BYTES // (self._model.width * self._door.itemsize))
+        block = np.empty((min(size, n_rows), self._model.width), dtype=self._door)
+        for start in range(0, n_rows, size):
+            part = block[: min(size, n_rows - start)]
+            fill(part, start)
+            places = [(self._outputs[name].start, made[name][start : start + len(part)]) for name in made]
+            NativeBinding(self._model, part, places).run()
+        return made
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Answers rows.
+
+        Args:
+            feeds: ``dense``: [n, width] of the door's type.
+
+        Raises:
+            ModelError: The array is missing or does not fit.
+        """
+        if set(feeds) != {"dense"} or feeds["dense"].shape[1:] != (self._model.width,):
+            raise ModelError(f"expected one array dense of shape [n, {self._model.width}]")
+        rows = feeds["dense"]
+        bound = self.binding(len(rows), outputs=list(self._outputs))
+        bound.input[:] = rows
+        bound.run()
+        return bound.outputs
+
+
+def _table(operations: Sequence[_Operation]) -> NDArray[np.int32]:
+    rows = []
+    for at, o in enumerate(operations):
+        if o.op not in _NUMBERS:
+            raise ValueError(f"operation {at}: there is no operation {o.op!r}")
+        rows.append((_NUMBERS[o.op], o.to, o.from_, o.count, o.index, o.constant, o.extra, 0))
+    return np.array(rows, dtype=np.int32).reshape(len(rows), 8)

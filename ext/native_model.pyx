@@ -1,0 +1,338 @@
+"""NativeModel and NativeBinding. Documentation: edgeml/kernels/native_model.pyi; the loops are in native_ops.h.
+
+1. A model is checked once, operation by operation and node by node: children come behind their parents, so every walk
+   ends, and nothing is read before it is written.
+2. A binding owns the registers of one row; rows of a batch go through them one after the other, without the GIL.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
+
+
+cdef extern from "native_ops.h":
+    enum:
+        EDGEML_N_PRODUCT
+        EDGEML_N_TREES
+        EDGEML_N_PICK
+        EDGEML_N_ROUND
+        EDGEML_N_SIGMOID
+        EDGEML_N_EXP
+        EDGEML_N_SOFTMAX
+        EDGEML_N_SUM
+        EDGEML_N_LARGEST
+        EDGEML_N_COUNT
+        EDGEML_NODE_MISSING
+        EDGEML_NODE_EQUAL
+
+    ctypedef struct edgeml_node:
+        double threshold
+        int32_t feature, left
+
+    ctypedef struct edgeml_tree:
+        int32_t root, depth, target, n_targets
+
+    ctypedef struct edgeml_ensemble:
+        int64_t n_trees
+        int32_t has_equal
+        edgeml_node *nodes
+        int32_t *leaves
+        edgeml_tree *trees
+        double *values
+
+    ctypedef struct edgeml_native_operation:
+        int32_t op, to, from_ "from", count, index, constant, extra, size
+
+    ctypedef struct edgeml_native:
+        int64_t n_operations
+        const edgeml_native_operation *operations
+        const int32_t *index
+        const double *constants
+        const edgeml_ensemble *ensembles
+
+    void edgeml_native_row(const edgeml_native *, double *) nogil
+
+
+OPERATIONS = (
+    "product", "trees", "pick", "round", "add", "subtract", "multiply", "divide", "power", "from", "base", "at_least",
+    "above", "sigmoid", "exp", "softmax", "sum", "largest",
+)
+assert len(OPERATIONS) == EDGEML_N_COUNT
+
+# Numbers a node takes in the constants: threshold, feature (-1: a leaf), left child or start of the leaf's numbers,
+# flags (1: missing goes left, 2: asks for equality). A tree takes in the index: root, end of its nodes, first target,
+# number of targets.
+cdef enum:
+    OF_NODE = 4
+    OF_TREE = 4
+    LARGEST = 1 << 24
+
+NODE_NUMBERS = OF_NODE
+TREE_NUMBERS = OF_TREE
+
+
+cdef void *_copied(const void *source, size_t size) except NULL:
+    cdef void *made = malloc(size if size > 0 else 1)
+    if made == NULL:
+        raise MemoryError
+    if size > 0:
+        memcpy(made, source, size)
+    return made
+
+
+@cython.final
+cdef class NativeModel:
+    cdef edgeml_native model
+    cdef readonly int64_t width
+    cdef readonly int64_t n_registers
+    cdef int64_t n_index, n_constants, n_ensembles
+    cdef edgeml_ensemble *ensembles
+    cdef void *memory[3]
+
+    def __init__(
+        self,
+        const int32_t[:, ::1] operations,
+        const int32_t[::1] index,
+        const double[::1] constants,
+        *,
+        int64_t width,
+        int64_t n_registers,
+        ensembles=(),
+    ):
+        if self.memory[0] != NULL:
+            raise TypeError("a model is made once")
+        if operations.shape[1] != 8:
+            raise ValueError("an operation has 8 numbers")
+        if not 0 < width <= n_registers <= LARGEST:
+            raise ValueError("width and registers are out of range")
+        cdef int64_t n = operations.shape[0], at
+        self.width = width
+        self.n_registers = n_registers
+        self.n_index, self.n_constants = index.shape[0], constants.shape[0]
+        self.memory[0] = _copied(&operations[0, 0] if n else NULL, n * sizeof(edgeml_native_operation))
+        self.memory[1] = _copied(&index[0] if self.n_index else NULL, self.n_index * sizeof(int32_t))
+        self.memory[2] = _copied(&constants[0] if self.n_constants else NULL, self.n_constants * sizeof(double))
+        self.model.n_operations = n
+        self.model.operations = <edgeml_native_operation *> self.memory[0]
+        self.model.index = <int32_t *> self.memory[1]
+        self.model.constants = <double *> self.memory[2]
+        self.ensembles = <edgeml_ensemble *> calloc(max(1, len(ensembles)), sizeof(edgeml_ensemble))
+        if self.ensembles == NULL:
+            raise MemoryError
+        self.model.ensembles = self.ensembles
+        for first, n_trees, constant, n_nodes, n_values in ensembles:
+            self.n_ensembles += 1
+            self._make_ensemble(&self.ensembles[self.n_ensembles - 1], first, n_trees, constant, n_nodes, n_values)
+        defined = bytearray(n_registers)
+        for at in range(width):
+            defined[at] = 1
+        for at in range(n):
+            complaint = self._complaint(&self.model.operations[at], defined)
+            if complaint:
+                raise ValueError(f"operation {at}: {complaint}")
+
+    def __dealloc__(self):
+        cdef int64_t at
+        for at in range(self.n_ensembles):
+            free(self.ensembles[at].nodes)
+            free(self.ensembles[at].leaves)
+            free(self.ensembles[at].trees)
+            free(self.ensembles[at].values)
+        free(self.ensembles)
+        for at in range(3):
+            free(self.memory[at])
+
+    cdef int _make_ensemble(
+        self, edgeml_ensemble *e, int64_t index, int64_t n_trees, int64_t constant, int64_t n_nodes, int64_t n_values
+    ) except -1:
+        """Checks and packs an ensemble: n_trees in the index, n_nodes and then n_values in the constants."""
+        cdef const double *numbers
+        cdef const int32_t *trees
+        cdef int64_t t, at, start = 0, end, left
+        cdef int32_t *depth
+        cdef double column
+        cdef int32_t n_targets
+        if min(index, n_trees, constant, n_nodes, n_values) < 0 or max(n_trees, n_nodes, n_values) > LARGEST * 16:
+            raise ValueError("a size of an ensemble is out of range")
+        if index + n_trees * OF_TREE > self.n_index:
+            raise ValueError("an ensemble goes beyond the end of the index")
+        if constant + n_nodes * OF_NODE + n_values > self.n_constants:
+            raise ValueError("an ensemble goes beyond the end of the constants")
+        trees = self.model.index + index
+        numbers = self.model.constants + constant
+        e.n_trees = n_trees
+        e.nodes = <edgeml_node *> calloc(n_nodes + 1, sizeof(edgeml_node))
+        e.leaves = <int32_t *> calloc(n_nodes + 1, sizeof(int32_t))
+        e.trees = <edgeml_tree *> calloc(n_trees + 1, sizeof(edgeml_tree))
+        e.values = <double *> calloc(n_values + 1, sizeof(double))
+        depth = <int32_t *> calloc(n_nodes + 1, sizeof(int32_t))
+        try:
+            if e.nodes == NULL or e.leaves == NULL or e.trees == NULL or e.values == NULL or depth == NULL:
+                raise MemoryError
+            memcpy(e.values, numbers + n_nodes * OF_NODE, n_values * sizeof(double))
+            for t in range(n_trees):
+                end, n_targets = trees[4 * t + 1], trees[4 * t + 3]
+                if trees[4 * t] != start or not start < end <= n_nodes:
+                    raise ValueError(f"tree {t}: its nodes do not follow those of the tree before")
+                if trees[4 * t + 2] < 0 or not 1 <= n_targets <= LARGEST:
+                    raise ValueError(f"tree {t}: targets out of range")
+                # Children come behind their parents, so their depth is known when the parent is met from the end.
+                for at in range(end - 1, start - 1, -1):
+                    column = numbers[4 * at + 1]
+                    left = <int64_t> numbers[4 * at + 2] if abs(numbers[4 * at + 2]) < 2.0**53 else -1
+                    if column == -1:
+                        if not 0 <= left <= n_values - n_targets:
+                            raise ValueError(f"node {at}: its numbers are not among the values")
+                        e.leaves[at] = <int32_t> left
+                        e.nodes[at] = edgeml_node(INFINITY, EDGEML_NODE_MISSING, <int32_t> at)
+                        continue
+                    if not (0 <= column < self.width and column == <int64_t> column):
+                        raise ValueError(f"node {at}: there is no column {column}")
+                    if not at < left < end - 1:
+                        raise ValueError(f"node {at}: its children are not behind it in the tree")
+                    e.nodes[at] = edgeml_node(numbers[4 * at], <int32_t> column, <int32_t> left)
+                    if numbers[4 * at + 3] in (1.0, 3.0):
+                        e.nodes[at].feature |= EDGEML_NODE_MISSING
+                    if numbers[4 * at + 3] in (2.0, 3.0):
+                        e.nodes[at].feature |= EDGEML_NODE_EQUAL
+                        e.has_equal = 1
+                    depth[at] = 1 + max(depth[left], depth[left + 1])
+                e.trees[t] = edgeml_tree(<int32_t> start, depth[start], trees[4 * t + 2], n_targets)
+                start = end
+            if start != n_nodes:
+                raise ValueError("an ensemble has nodes that belong to no tree")
+        finally:
+            free(depth)
+        return 0
+
+    cdef str _complaint(self, const edgeml_native_operation *o, bytearray defined):
+        """What is wrong with an operation: empty where it stays inside its memory and reads nothing left over."""
+        cdef int64_t n = o.count, n_results = n, n_inputs = n, n_index = 0, n_constants = n, i
+        cdef const edgeml_ensemble *e
+        if not 0 <= o.op < EDGEML_N_COUNT:
+            return f"there is no operation {o.op}"
+        if min(o.to, o.from_, o.count, o.index, o.constant, o.extra, o.size) < 0:
+            return "a negative number"
+        name = OPERATIONS[o.op]
+        if o.op == EDGEML_N_PRODUCT:
+            n_results, n_constants = o.extra, (n + 1) * <int64_t> o.extra
+        elif o.op == EDGEML_N_TREES:
+            if o.index >= self.n_ensembles:
+                return f"there is no ensemble {o.index}"
+            # Their columns are those of the row, or of a rounded copy of the same width.
+            if n != self.width:
+                return "trees: they ask the columns of a whole row"
+            n_results = n_constants = o.extra
+            e = &self.ensembles[o.index]
+            for i in range(e.n_trees):
+                if e.trees[i].target + <int64_t> e.trees[i].n_targets > o.extra:
+                    return f"trees: tree {i} has a target beyond {o.extra}"
+        elif o.op == EDGEML_N_PICK:
+            n_inputs, n_index, n_constants = 0, n, 0
+        elif o.op in (EDGEML_N_ROUND, EDGEML_N_SIGMOID, EDGEML_N_EXP, EDGEML_N_SOFTMAX):
+            n_constants = 0
+        elif o.op == EDGEML_N_SUM or o.op == EDGEML_N_LARGEST:
+            n_results, n_constants = 1, 0
+        if n == 0:
+            return f"{name}: it works on nothing"
+        if o.from_ + n_inputs > self.n_registers or o.to + n_results > self.n_registers:
+            return f"{name}: a register beyond {self.n_registers}"
+        if o.index + n_index > self.n_index:
+            return f"{name}: beyond the end of the index"
+        if o.constant + n_constants > self.n_constants:
+            return f"{name}: beyond the end of the constants"
+        if o.to < self.width:
+            return f"{name}: it writes over the row"
+        if n_inputs and o.to < o.from_ + n_inputs and o.from_ < o.to + n_results:
+            return f"{name}: registers are read and written"
+        for i in range(n_inputs):
+            if not defined[o.from_ + i]:
+                return f"{name}: register {o.from_ + i} is read before it is written"
+        for i in range(n_index):
+            if not 0 <= self.model.index[o.index + i] < self.n_registers:
+                return f"{name}: there is no register {self.model.index[o.index + i]}"
+            if not defined[self.model.index[o.index + i]]:
+                return f"{name}: register {self.model.index[o.index + i]} is read before it is written"
+        for i in range(n_results):
+            defined[o.to + i] = 1
+        return ""
+
+
+@cython.final
+cdef class NativeBinding:
+    cdef NativeModel model
+    cdef Py_buffer input
+    cdef Py_buffer outputs[4]
+    cdef int64_t starts[4]
+    cdef int n_outputs
+    cdef bint has_input
+    cdef int64_t n_rows
+    cdef double *registers
+
+    def __init__(self, NativeModel model not None, given, outputs):
+        if self.model is not None:
+            raise TypeError("a binding is made once")
+        self.model = model
+        PyObject_GetBuffer(given, &self.input, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        self.has_input = True
+        if self.input.ndim != 2 or self.input.shape[1] != model.width or self.input.format not in (b"f", b"d"):
+            raise ValueError(f"the input must be float32 or float64 of shape [n, {model.width}]")
+        self.n_rows = self.input.shape[0]
+        for start, array in outputs:
+            if self.n_outputs == 4:
+                raise ValueError("at most 4 outputs")
+            PyObject_GetBuffer(
+                array, &self.outputs[self.n_outputs], PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE)
+            self.n_outputs += 1
+            self._check_output(&self.outputs[self.n_outputs - 1], start)
+            self.starts[self.n_outputs - 1] = start
+        self.registers = <double *> calloc(model.n_registers, sizeof(double))
+        if self.registers == NULL:
+            raise MemoryError
+
+    cdef int _check_output(self, Py_buffer *view, int64_t start) except -1:
+        if view.format not in (b"d", b"q", b"l") or view.itemsize != 8:
+            raise ValueError("an output must be float64 or int64")
+        if view.ndim not in (1, 2) or view.shape[0] != self.n_rows:
+            raise ValueError(f"an output must have {self.n_rows} rows")
+        if start < 0 or start + (view.shape[1] if view.ndim == 2 else 1) > self.model.n_registers:
+            raise ValueError("an output reads beyond the registers")
+        return 0
+
+    def __dealloc__(self):
+        if self.has_input:
+            PyBuffer_Release(&self.input)
+        for at in range(self.n_outputs):
+            PyBuffer_Release(&self.outputs[at])
+        free(self.registers)
+
+    def run(self):
+        if self.n_rows == 1:
+            self._rows()
+        else:
+            with nogil:
+                self._rows()
+
+    cdef void _rows(self) noexcept nogil:
+        cdef int64_t row, i, width = self.model.width, columns
+        cdef double *r = self.registers
+        cdef const double *results
+        cdef int o
+        for row in range(self.n_rows):
+            if self.input.format[0] == c"d":
+                memcpy(r, <double *> self.input.buf + row * width, width * sizeof(double))
+            else:
+                for i in range(width):
+                    r[i] = (<float *> self.input.buf)[row * width + i]
+            edgeml_native_row(&self.model.model, r)
+            for o in range(self.n_outputs):
+                columns = self.outputs[o].shape[1] if self.outputs[o].ndim == 2 else 1
+                results = r + self.starts[o]
+                if self.outputs[o].format[0] == c"d":
+                    memcpy(<double *> self.outputs[o].buf + row * columns, results, columns * sizeof(double))
+                else:
+                    for i in range(columns):
+                        (<int64_t *> self.outputs[o].buf)[row * columns + i] = <int64_t> results[i]

@@ -1,0 +1,207 @@
+/* A model's own arithmetic on one row at a time: products, sums of trees, and what turns them into an answer.
+ *
+ * A row comes in as `width` numbers, is worked on in registers of float64, and leaves as output columns. Everything in
+ * an operation was checked when the model was made, so the loops check nothing.
+ */
+#ifndef EDGEML_NATIVE_OPS_H
+#define EDGEML_NATIVE_OPS_H
+
+#include <math.h>
+#include <stdint.h>
+
+enum {
+    EDGEML_N_PRODUCT,   /* to[j] = bias[j] + sum_i from[i] * weight[j][i]; count inputs, extra results; constants:
+                           extra x count weights, then extra biases                                        */
+    EDGEML_N_TREES,     /* to[t] = base[t] + leaves of ensemble `index`; extra results; constants: bases   */
+    EDGEML_N_PICK,      /* to[i] = register index[i]                                                       */
+    EDGEML_N_ROUND,     /* to the nearest float32                                                          */
+    EDGEML_N_ADD, EDGEML_N_SUBTRACT, EDGEML_N_MULTIPLY, EDGEML_N_DIVIDE, EDGEML_N_POWER, /* by constants[i] */
+    EDGEML_N_FROM,      /* constants[i] - from[i]                                                          */
+    EDGEML_N_BASE,      /* constants[i] to the power of from[i]                                            */
+    EDGEML_N_AT_LEAST,  /* 1 where from[i] >= constants[i], else 0                                         */
+    EDGEML_N_ABOVE,     /* 1 where from[i] > constants[i], else 0                                          */
+    EDGEML_N_SIGMOID, EDGEML_N_EXP,
+    EDGEML_N_SOFTMAX,   /* over all of them                                                                */
+    EDGEML_N_SUM,       /* one result                                                                      */
+    EDGEML_N_LARGEST,   /* one result: position of the first largest                                       */
+    EDGEML_N_COUNT
+};
+
+/* Flags in a node's feature. */
+#define EDGEML_NODE_MISSING (1 << 30) /* a missing value goes left              */
+#define EDGEML_NODE_EQUAL (1 << 29)   /* asks x == threshold and not x <= it    */
+#define EDGEML_NODE_COLUMN (EDGEML_NODE_EQUAL - 1)
+
+/* The right child is behind the left one. A leaf is its own left child and sends everything there, so that several
+ * trees can be walked side by side for as many steps as the deepest needs. */
+typedef struct {
+    double threshold;
+    int32_t feature;
+    int32_t left;
+} edgeml_node;
+
+typedef struct {
+    int32_t root, depth, target, n_targets;
+} edgeml_tree;
+
+typedef struct {
+    int64_t n_trees;
+    int32_t has_equal;
+    edgeml_node *nodes;
+    int32_t *leaves; /* of each node: start of its numbers in values */
+    edgeml_tree *trees;
+    double *values;
+} edgeml_ensemble;
+
+typedef struct {
+    int32_t op, to, from, count, index, constant, extra, size;
+} edgeml_native_operation;
+
+typedef struct {
+    int64_t n_operations;
+    const edgeml_native_operation *operations;
+    const int32_t *index;
+    const double *constants;
+    const edgeml_ensemble *ensembles;
+} edgeml_native;
+
+/* Careful: where a value may be missing or a node may ask for equality. */
+static inline int32_t edgeml_step(const edgeml_node *nodes, int32_t at, const double *row, int careful) {
+    const edgeml_node *node = nodes + at;
+    if (!careful) return node->left + !(row[node->feature & EDGEML_NODE_COLUMN] <= node->threshold);
+    const double x = row[node->feature & EDGEML_NODE_COLUMN];
+    int right = (node->feature & EDGEML_NODE_EQUAL) ? !(x == node->threshold) : !(x <= node->threshold);
+    right &= !((node->feature & EDGEML_NODE_MISSING) != 0 && x != x);
+    return node->left + right;
+}
+
+static inline int edgeml_any_missing(const double *row, int64_t n) {
+    int any = 0;
+    for (int64_t i = 0; i < n; i++) any |= row[i] != row[i];
+    return any;
+}
+
+static inline void edgeml_add_leaf(const edgeml_ensemble *e, const edgeml_tree *tree, int32_t at, double *sums) {
+    const double *values = e->values + e->leaves[at];
+    for (int32_t t = 0; t < tree->n_targets; t++) sums[tree->target + t] += values[t];
+}
+
+/* Four trees side by side: each step waits for memory, and four can wait together. */
+static inline void edgeml_walk(const edgeml_ensemble *e, const double *row, double *sums, int careful) {
+    const edgeml_node *nodes = e->nodes;
+    int64_t t = 0;
+    for (; t + 4 <= e->n_trees; t += 4) {
+        const edgeml_tree *tree = e->trees + t;
+        int32_t a = tree[0].root, b = tree[1].root, c = tree[2].root, d = tree[3].root, depth = 0;
+        for (int i = 0; i < 4; i++) depth = tree[i].depth > depth ? tree[i].depth : depth;
+        for (int32_t i = 0; i < depth; i++) {
+            a = edgeml_step(nodes, a, row, careful);
+            b = edgeml_step(nodes, b, row, careful);
+            c = edgeml_step(nodes, c, row, careful);
+            d = edgeml_step(nodes, d, row, careful);
+        }
+        edgeml_add_leaf(e, tree, a, sums);
+        edgeml_add_leaf(e, tree + 1, b, sums);
+        edgeml_add_leaf(e, tree + 2, c, sums);
+        edgeml_add_leaf(e, tree + 3, d, sums);
+    }
+    for (; t < e->n_trees; t++) {
+        int32_t at = e->trees[t].root;
+        for (int32_t i = 0; i < e->trees[t].depth; i++) at = edgeml_step(nodes, at, row, careful);
+        edgeml_add_leaf(e, e->trees + t, at, sums);
+    }
+}
+
+/* Two numbers side by side: what every 64-bit processor can add and multiply at once. */
+typedef double edgeml_pair __attribute__((vector_size(16), aligned(8), may_alias));
+
+/* One row times one or two columns of weights. Several running sums, because one would wait for itself; two columns,
+ * because the row is then loaded once for both. */
+static inline void edgeml_dots(const double *row, const double *w, const double *v, int64_t n, double *first,
+                               double *second) {
+    edgeml_pair s0 = {0, 0}, s1 = {0, 0}, t0 = {0, 0}, t1 = {0, 0};
+    double s = 0, t = 0;
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const edgeml_pair x0 = *(const edgeml_pair *) (row + i), x1 = *(const edgeml_pair *) (row + i + 2);
+        s0 += x0 * *(const edgeml_pair *) (w + i);
+        s1 += x1 * *(const edgeml_pair *) (w + i + 2);
+        t0 += x0 * *(const edgeml_pair *) (v + i);
+        t1 += x1 * *(const edgeml_pair *) (v + i + 2);
+    }
+    for (; i < n; i++) {
+        s += row[i] * w[i];
+        t += row[i] * v[i];
+    }
+    s0 += s1;
+    t0 += t1;
+    *first = s0[0] + s0[1] + s;
+    *second = t0[0] + t0[1] + t;
+}
+
+static inline void edgeml_product(const double *row, double *to, const double *constants, int64_t n, int64_t results) {
+    const double *bias = constants + results * n;
+    double unused;
+    for (int64_t j = 0; j < results; j += 2) {
+        const int two = j + 1 < results;
+        const double *w = constants + j * n;
+        edgeml_dots(row, w, two ? w + n : w, n, to + j, two ? to + j + 1 : &unused);
+    }
+    for (int64_t j = 0; j < results; j++) to[j] += bias[j];
+}
+
+static inline void edgeml_softmax(const double *from, double *to, int64_t n) {
+    double largest = from[0], sum = 0;
+    for (int64_t i = 1; i < n; i++) largest = from[i] > largest ? from[i] : largest;
+    for (int64_t i = 0; i < n; i++) sum += (to[i] = exp(from[i] - largest));
+    for (int64_t i = 0; i < n; i++) to[i] /= sum;
+}
+
+/* One row: r[0 .. width) is the input, results are left in the registers behind it. */
+static inline void edgeml_native_row(const edgeml_native *m, double *r) {
+    for (int64_t at = 0; at < m->n_operations; at++) {
+        const edgeml_native_operation o = m->operations[at];
+        const double *constants = m->constants + o.constant, *from = r + o.from;
+        double *to = r + o.to;
+        const int64_t n = o.count;
+        switch (o.op) {
+        case EDGEML_N_PRODUCT: edgeml_product(from, to, constants, n, o.extra); break;
+        case EDGEML_N_TREES: {
+            const edgeml_ensemble *e = m->ensembles + o.index;
+            for (int64_t j = 0; j < o.extra; j++) to[j] = constants[j];
+            if (e->has_equal || edgeml_any_missing(from, n)) edgeml_walk(e, from, to, 1);
+            else edgeml_walk(e, from, to, 0);
+            break;
+        }
+        case EDGEML_N_PICK: for (int64_t i = 0; i < n; i++) to[i] = r[m->index[o.index + i]]; break;
+        case EDGEML_N_ROUND: for (int64_t i = 0; i < n; i++) to[i] = (double) (float) from[i]; break;
+        case EDGEML_N_ADD: for (int64_t i = 0; i < n; i++) to[i] = from[i] + constants[i]; break;
+        case EDGEML_N_SUBTRACT: for (int64_t i = 0; i < n; i++) to[i] = from[i] - constants[i]; break;
+        case EDGEML_N_MULTIPLY: for (int64_t i = 0; i < n; i++) to[i] = from[i] * constants[i]; break;
+        case EDGEML_N_DIVIDE: for (int64_t i = 0; i < n; i++) to[i] = from[i] / constants[i]; break;
+        case EDGEML_N_POWER: for (int64_t i = 0; i < n; i++) to[i] = pow(from[i], constants[i]); break;
+        case EDGEML_N_FROM: for (int64_t i = 0; i < n; i++) to[i] = constants[i] - from[i]; break;
+        case EDGEML_N_BASE: for (int64_t i = 0; i < n; i++) to[i] = pow(constants[i], from[i]); break;
+        case EDGEML_N_AT_LEAST: for (int64_t i = 0; i < n; i++) to[i] = from[i] >= constants[i]; break;
+        case EDGEML_N_ABOVE: for (int64_t i = 0; i < n; i++) to[i] = from[i] > constants[i]; break;
+        case EDGEML_N_SIGMOID: for (int64_t i = 0; i < n; i++) to[i] = 1.0 / (1.0 + exp(-from[i])); break;
+        case EDGEML_N_EXP: for (int64_t i = 0; i < n; i++) to[i] = exp(from[i]); break;
+        case EDGEML_N_SOFTMAX: edgeml_softmax(from, to, n); break;
+        case EDGEML_N_SUM: {
+            double sum = 0;
+            for (int64_t i = 0; i < n; i++) sum += from[i];
+            to[0] = sum;
+            break;
+        }
+        case EDGEML_N_LARGEST: {
+            int64_t best = 0;
+            for (int64_t i = 1; i < n; i++) best = from[i] > from[best] ? i : best;
+            to[0] = (double) best;
+            break;
+        }
+        default: break;
+        }
+    }
+}
+
+#endif
