@@ -20,9 +20,10 @@ from edgeml.builder.parity import ParityQuestions
 from edgeml.builder.schema_inference import InferredSchema
 from edgeml.builder.task import Task
 from edgeml.errors import BuildError, ParityError, UnsupportedError
+from edgeml.runtime.lane import Session
 from edgeml.runtime.native_session import NativeSession
 from edgeml.runtime.onnx_session import OnnxSession
-from edgeml.runtime.predictor import Predictor, Session
+from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.rules import RuleList
 
 

@@ -21,6 +21,8 @@ from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, String
 from edgeml.builder.onnx_graph import BOOL, DOUBLE, FLOAT, INPUT, INT64, OPSET, serialise
 from edgeml.errors import UnsupportedError
 
+RESERVED = ("scores", "label", "value")
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -50,6 +52,12 @@ def converted(estimator: Any, task: str, n_inputs: int, door: str, strings: Sequ
     Raises:
         UnsupportedError: skl2onnx cannot take it, or its graph does not fit the contract.
     """
+    taken = sorted({*strings} & {INPUT, *RESERVED})
+    if taken:
+        raise UnsupportedError(
+            f"the string feature {taken[0]!r} has a name that the model needs for itself; rename the column",
+            step=type(estimator).__name__,
+        )
     number = DoubleTensorType if door == "float64" else FloatTensorType
     inputs = [(INPUT, number([None, n_inputs]))] if n_inputs else []
     inputs += [(name, StringTensorType([None, 1])) for name in strings]
@@ -70,8 +78,13 @@ def converted(estimator: Any, task: str, n_inputs: int, door: str, strings: Sequ
 
 
 def _fitted(graph: onnx.GraphProto, estimator: Any, task: str) -> Conversion:
-    given = {output.name: output for output in graph.output}
+    # skl2onnx may use our outputs' names for tensors of its own.
+    freed = {name: f"skl2onnx_{name}" for name in RESERVED}
+    given = {freed.get(output.name, output.name): output for output in graph.output}
     nodes = list(graph.node)
+    for node in nodes:
+        node.input[:] = [freed.get(name, name) for name in node.input]
+        node.output[:] = [freed.get(name, name) for name in node.output]
     infos = []
     has_scores, width = False, 1
     if task == "regression":

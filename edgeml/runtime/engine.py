@@ -74,6 +74,14 @@ class Engine:
         self.latency.observe(answer.tier, self._clock() - start)
         return answer
 
+    def predict_row(self, matrix: NDArray[Any]) -> Prediction:
+        """Answers one record given as an array [1, d]; see ``Predictor.predict_row``."""
+        predictor = self._records()
+        start = self._clock()
+        answer = predictor.predict_row(matrix)
+        self.latency.observe(answer.tier, self._clock() - start)
+        return answer
+
     def predict_json(self, body: bytes) -> tuple[Envelope, Sequence[Prediction]]:
         """Answers the body of a records request; see ``Predictor.predict_json``."""
         predictor = self._records()

@@ -25,9 +25,10 @@ from edgeml.kernels.frame import Frame
 from edgeml.runtime.fallback import fallback_prediction
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.golden import GoldenReport, golden_rows, replay
+from edgeml.runtime.lane import Lane, Session
 from edgeml.runtime.members import json_member, member, npy_member
-from edgeml.runtime.native_session import BoundRows, NativeSession
-from edgeml.runtime.onnx_session import Binding, OnnxSession
+from edgeml.runtime.native_session import NativeSession
+from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.outputs import Outputs
 from edgeml.runtime.prediction import FALLBACK, MODEL, RULE, Prediction, PredictionBatch
 from edgeml.runtime.reader import Envelope, RecordReader
@@ -38,34 +39,7 @@ from edgeml.runtime.schema import Schema
 # however many rows a caller hands over.
 BLOCK_ROWS = 4096
 
-Session = OnnxSession | NativeSession
-
 REFUSED = "a category is unknown to the pipeline's encoder, which refuses it"
-
-
-class Lane:
-    """The buffers of one call: a Frame, an encoder's scratch, the model's input and output tensors for one row."""
-
-    __slots__ = ("bound", "capsule", "encode", "encoder", "frame", "label", "run", "scores", "value")
-
-    def __init__(self, frame: Frame, program: FeatureProgram, session: Session, wanted: list[str]) -> None:
-        self.frame = frame
-        self.capsule = frame.capsule
-        self.encoder = program.encoder()
-        self.bound = not program.strings
-        if self.bound:
-            binding = session.binding(1, outputs=wanted)
-            self.encoder.bind(binding.input)
-            self.encode = self.encoder.encode_bound
-            self.run = binding.run
-            self.scores = _row_view(binding, "scores")
-            self.label = _row_view(binding, "label")
-            self.value = _row_view(binding, "value")
-
-
-def _row_view(binding: Binding | BoundRows, name: str) -> NDArray[Any] | None:
-    array = binding.outputs.get(name)
-    return None if array is None else array.reshape(-1)
 
 
 def _blank(n: int, like: NDArray[Any]) -> NDArray[Any]:
@@ -198,6 +172,20 @@ class Predictor:
         lane = self._take()
         try:
             self.reader.read_json_record(lane.frame, line)
+            return self._answer_one(lane)
+        finally:
+            self._lanes.append(lane)
+
+    def predict_row(self, matrix: NDArray[Any]) -> Prediction:
+        """Answers one record given as an array [1, d]; the schema's features must all be numeric.
+
+        Raises:
+            RequestError: The array does not fit the schema.
+            SchemaError: The record breaks the schema.
+        """
+        lane = self._take()
+        try:
+            self.reader.read_matrix(lane.frame, matrix)
             return self._answer_one(lane)
         finally:
             self._lanes.append(lane)

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
@@ -121,10 +122,9 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
     predictor = engine.predictor
     rows = tensors.get("input")
     if len(tensors) == 1 and rows is not None and isinstance(predictor, Predictor) and _is_matrix(predictor):
-        answers = engine.predict_matrix(rows)
-        if len(answers) == 1 and not request.outputs:
-            return _answer(predictor, _one_row(predictor, answers[0]), request.id)
-        outputs = tensors_of(answers, predictor)
+        if len(rows) == 1 and not request.outputs:
+            return _one_row(predictor, engine.predict_row(rows), request.id)
+        outputs = tensors_of(engine.predict_matrix(rows), predictor)
     else:
         outputs = engine.infer(tensors)
     if request.outputs:
@@ -141,19 +141,48 @@ def _answer(predictor: Predictor | TensorPredictor, outputs: list[TensorAnswer],
     return _encode(InferAnswer(predictor.name, predictor.version, outputs, {"bundle": predictor.digest}, request_id))
 
 
-def _one_row(predictor: Predictor, answer: Prediction) -> list[TensorAnswer]:
+class RowWriter:
+    """Writes one prediction of a bundle as tensors: all but the values stands ready."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._labelled, self._many = bool(predictor.labels), predictor.outputs.n_values or 1
+        self._count = len(predictor.labels) if predictor.outputs.scores else 0
+        head = _encode({"model_name": predictor.name, "model_version": predictor.version})[:-1] + b',"outputs":['
+        if self._labelled:
+            self._head = head + _open("label", _label_type(predictor.labels), [1])
+        else:
+            self._head = head + _open("value", "FP64", [1] if self._many == 1 else [1, self._many])
+        self._scores = b"}," + _open("scores", _score_type(predictor), [1, self._count])
+        self._tier = b"}," + _open("tier", "BYTES", [1])
+        self._tail = b'}],"parameters":' + _encode({"bundle": predictor.digest})
+
+    def write(self, answer: Prediction, request_id: str | None) -> bytes:
+        """The body of an answer."""
+        if not self._labelled:
+            body = self._head + _encode([answer.value] if self._many == 1 else answer.value)
+        else:
+            body = self._head + _encode([answer.label])
+            if self._count:
+                scored = answer.scores if answer.tier == "model" else None
+                body += self._scores + _encode(list(scored.values()) if scored else [None] * self._count)
+        body += self._tier + b'["' + answer.tier.encode() + b'"]' + self._tail
+        return body + (b"}" if request_id is None else b',"id":' + _encode(request_id) + b"}")
+
+
+def _open(name: str, datatype: str, shape: list[int]) -> bytes:
+    """A tensor up to its data."""
+    return _encode({"name": name, "datatype": datatype, "shape": shape})[:-1] + b',"data":'
+
+
+_writers: WeakKeyDictionary[Predictor, RowWriter] = WeakKeyDictionary()
+
+
+def _one_row(predictor: Predictor, answer: Prediction, request_id: str | None) -> bytes:
     """One prediction as tensors, without making arrays of it."""
-    tier = TensorAnswer("tier", "BYTES", [1], [answer.tier])
-    if not predictor.labels:
-        many = predictor.outputs.n_values or 1
-        shape, data = ([1], [answer.value]) if many == 1 else ([1, many], answer.value)
-        return [TensorAnswer("value", "FP64", shape, data), tier]
-    outputs = [TensorAnswer("label", _label_type(predictor.labels), [1], [answer.label])]
-    if predictor.outputs.scores:
-        count = len(predictor.labels)
-        scores = list(answer.scores.values()) if answer.tier == "model" and answer.scores else [None] * count
-        outputs.append(TensorAnswer("scores", _score_type(predictor), [1, count], scores))
-    return [*outputs, tier]
+    writer = _writers.get(predictor)
+    if writer is None:
+        writer = _writers[predictor] = RowWriter(predictor)
+    return writer.write(answer, request_id)
 
 
 def metadata(predictor: Predictor | TensorPredictor) -> dict[str, Any]:

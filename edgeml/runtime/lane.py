@@ -1,0 +1,39 @@
+"""The buffers of one call, made once and used again, so that a record on its way allocates nothing of size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgeml.kernels.frame import Frame
+from edgeml.runtime.features import FeatureProgram
+from edgeml.runtime.native_session import BoundRows, NativeSession
+from edgeml.runtime.onnx_session import Binding, OnnxSession
+
+Session = OnnxSession | NativeSession
+
+
+class Lane:
+    """The buffers of one call: a Frame, an encoder's scratch, the model's input and output tensors for one row."""
+
+    __slots__ = ("bound", "capsule", "encode", "encoder", "frame", "label", "run", "scores", "value")
+
+    def __init__(self, frame: Frame, program: FeatureProgram, session: Session, wanted: list[str]) -> None:
+        self.frame = frame
+        self.capsule = frame.capsule
+        self.encoder = program.encoder()
+        self.bound = not program.strings
+        if self.bound:
+            binding = session.binding(1, outputs=wanted)
+            self.encoder.bind(binding.input)
+            self.encode = self.encoder.encode_bound
+            self.run = binding.run
+            self.scores = _row_view(binding, "scores")
+            self.label = _row_view(binding, "label")
+            self.value = _row_view(binding, "value")
+
+
+def _row_view(binding: Binding | BoundRows, name: str) -> NDArray[Any] | None:
+    array = binding.outputs.get(name)
+    return None if array is None else array.reshape(-1)
