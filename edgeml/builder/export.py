@@ -106,7 +106,7 @@ def export_model(
         UnsupportedError: Neither our writers nor skl2onnx can take the estimator; names it and the reason.
     """
     task = task or task_name(remainder)
-    _refuse_several_labels(remainder, task)
+    refuse_several_labels(remainder, task)
     try:
         if strings:
             raise Unwritable("string features behind the model's door")
@@ -129,7 +129,7 @@ def doors(remainder: Any, *, n_inputs: int, strings: Sequence[str] = (), task: s
         UnsupportedError: The estimator cannot be exported through any door.
     """
     task = task or task_name(remainder)
-    _refuse_several_labels(remainder, task)
+    refuse_several_labels(remainder, task)
     if strings:
         return ("float32", "float64")
     graph = Graph(n_inputs, "float64")
@@ -189,10 +189,17 @@ def plain_label(label: Any) -> str | int | float | bool:
     return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
 
-def _refuse_several_labels(estimator: Any, task: str) -> None:
+def refuse_several_labels(estimator: Any, task: str) -> None:
+    """Refuses a classifier that gives several labels for one record.
+
+    Raises:
+        UnsupportedError: It does; names it.
+    """
     if task != "classification":
         return
     inner = final(estimator)
+    while hasattr(inner, "best_estimator_"):
+        inner = final(inner.best_estimator_)
     classes = getattr(inner, "classes_", None)
     several = (
         classes is None
@@ -293,7 +300,9 @@ def _converted(
     name = final_name(estimator)
     if _answers_at_random(estimator):
         raise UnsupportedError(
-            f"{name} cannot be exported: {reason}; a bundle gives equal answers to equal records", step=name
+            f"{name} cannot be exported: {reason}, and a bundle gives equal answers to equal records; use "
+            "strategy='prior' or 'most_frequent'",
+            step=name,
         )
     try:
         conversion = converted(estimator, task, n_inputs, door, strings)

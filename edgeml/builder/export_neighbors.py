@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from edgeml.builder.export_kernels import squared_distances
 from edgeml.builder.export_registry import Classified, Detected, Unwritable, from_probability, inlier, writes
-from edgeml.builder.onnx_graph import Graph, Tensor
+from edgeml.builder.onnx_graph import INT64, Graph, Tensor
+
+# Candidates beyond k: records whose quick distances may stand in the wrong order for the last digits' sake.
+SPARE = 8
 
 
 def _stored(estimator: Any) -> NDArray[np.float64]:
@@ -29,18 +32,22 @@ def _stored(estimator: Any) -> NDArray[np.float64]:
 
 
 def _nearest(graph: Graph, estimator: Any, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Squared distances to the k nearest stored records, and their numbers."""
+    """Squared distances to the k nearest stored records, rising, and their numbers."""
     stored = _stored(estimator)
-    squared, neighbours = graph.smallest(squared_distances(graph, x, stored), min(k, len(stored)))
-    if getattr(estimator, "weights", None) != "distance":
-        return squared, neighbours
-    # 1 / distance asks for a zero that is exact: differences first, then squares, for the few that were found.
-    rows = graph.node("Gather", [graph.constant(stored), neighbours.name], axis=0)[0]
+    k = min(k, len(stored))
+    # The quick formula finds a few more than are needed; among those the exact distances decide. In the order in
+    # which they are stored, so that of equally near ones the first counts.
+    _, found = graph.smallest(squared_distances(graph, x, stored), min(k + SPARE, len(stored)))
+    rising, _ = graph.smallest(graph.number(found), found.width)
+    found = graph.cast(rising, INT64)
+    rows = graph.node("Gather", [graph.constant(stored), found.name], axis=0)[0]
     own = graph.node("Unsqueeze", [x.name, graph.constant([1], np.int64)])[0]
     apart = graph.node("Sub", [rows, own])[0]
     square = graph.node("Mul", [apart, apart])[0]
     exact = graph.node("ReduceSum", [square, graph.constant([2], np.int64)], keepdims=0)[0]
-    return Tensor(exact, neighbours.width), neighbours
+    squared, places = graph.smallest(Tensor(exact, found.width), k)
+    neighbours = graph.node("GatherElements", [found.name, places.name], axis=1)[0]
+    return squared, Tensor(neighbours, k)
 
 
 def _weights(graph: Graph, estimator: Any, squared: Tensor) -> Tensor | None:

@@ -220,7 +220,8 @@ def _tied(expected: Answers, got: Answers) -> NDArray[np.bool_]:
         return np.zeros(len(expected), dtype=bool)
     row = np.arange(len(expected))
     at_got = expected.scores[row, np.maximum(got.labels, 0)]
-    tied: NDArray[np.bool_] = (got.labels >= 0) & (at_got == expected.scores[row, expected.labels])
+    known = (got.labels >= 0) & (expected.labels >= 0)
+    tied: NDArray[np.bool_] = known & (at_got == expected.scores[row, expected.labels])
     return tied
 
 
@@ -271,7 +272,8 @@ def pipeline_answers(pipeline: Any, table: Any, outputs: Outputs) -> Answers:
         if outputs.labels is None:
             return Answers(values=predicted.astype(np.float64).reshape(len(predicted), -1))
         position = {plain_label(label): index for index, label in enumerate(outputs.labels)}
-        labels = np.array([position[plain_label(label)] for label in predicted], dtype=np.int64)
+        # A label that is none of the bundle's (such as a label for outliers) gets -1, which no answer equals.
+        labels = np.array([position.get(plain_label(label), -1) for label in predicted], dtype=np.int64)
         if outputs.scores is None:
             return Answers(labels=labels)
         if outputs.scores == "probability":

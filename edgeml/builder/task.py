@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from edgeml.builder.export import cluster_labels, final, final_name, plain_label, task_name
-from edgeml.errors import BuildError, UnsupportedError
+from edgeml.builder.export import cluster_labels, final, final_name, plain_label, refuse_several_labels, task_name
+from edgeml.errors import BuildError
 from edgeml.runtime.prediction import Label
 
 
@@ -63,10 +63,9 @@ def task_of(pipeline: Any, y: Any) -> Task:
     task = task_name(pipeline)
     if task == "classification":
         classes = getattr(pipeline, "classes_", None)
-        if isinstance(classes, list) or (classes is not None and np.ndim(classes) != 1):
-            raise UnsupportedError(f"{name} predicts several labels at once; build one bundle for each", step=name)
         if classes is None:
             raise BuildError(f"{name} has no classes_; is it fitted?")
+        refuse_several_labels(pipeline, task)
         return Task(task, tuple(plain_label(label) for label in classes))
     if task == "outlier":
         return Task(task, (-1, 1))

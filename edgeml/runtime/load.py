@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edgeml.bundles import Bundle, Keyring
+from edgeml.bundles import Bundle, Keyring, check_requirements
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
 
@@ -18,12 +19,31 @@ def predictor_of(bundle: Bundle, *, backend: str = "auto", max_rows: int = 10_00
         max_rows: Largest number of records in one request.
 
     Raises:
+        RequirementError: The bundle needs a newer edgeml or ONNX Runtime than this box has.
         BundleError: A member is missing or does not fit the others.
         ModelError: ONNX Runtime is missing or refuses the model.
     """
+    _check_versions(bundle, native=backend in ("auto", "native") and "kernel.json" in bundle.members)
     if bundle.config["task"] == "tensors":
         return TensorPredictor.from_bundle(bundle, backend=backend)
     return Predictor.from_bundle(bundle, backend=backend, max_rows=max_rows)
+
+
+def _check_versions(bundle: Bundle, *, native: bool) -> None:
+    """Refuses a bundle that this box is too old for; a native kernel asks for no ONNX Runtime."""
+    needed = {name: wanted for name, wanted in bundle.config["requires"].items() if name != "onnxruntime" or not native}
+    check_requirements(
+        {"requires": needed},
+        edgeml_version=_version("edgeml") or "0",
+        onnxruntime_version=_version("onnxruntime") if "onnxruntime" in needed else None,
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def load(
