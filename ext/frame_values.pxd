@@ -59,6 +59,9 @@ cdef inline object plain_scalar(object value):
     """The Python scalar of a numpy scalar; anything else as it is."""
     kind = type(value)
     if kind.__module__ == "numpy" and hasattr(kind, "item") and kind.__name__ != "ndarray":
+        if kind.__name__ in ("datetime64", "timedelta64"):
+            # Some units would become plain integers, and a time is no number.
+            return None if value != value else value
         return value.item()
     return value
 

@@ -250,3 +250,13 @@ def test_infinities_and_nan_in_mappings():
     assert math.isnan(frame.number_column(1)[0])
     with pytest.raises(SchemaError, match="'weight': not_finite: expected a finite number, or null, got -inf"):
         reader.read(frame, GOOD | {"weight": -math.inf})
+
+
+def test_times_of_numpy_are_no_numbers():
+    reader = RecordReader(Schema.from_dict({"features": [{"name": "a", "kind": "number", "missing": "allow"}]}))
+    frame = reader.new_frame()
+    for value in (np.datetime64(5, "ns"), np.timedelta64(5, "ns"), np.datetime64("2020-01-01")):
+        with pytest.raises(SchemaError, match="wrong_type"):
+            reader.read(frame, {"a": value})
+    reader.read(frame, {"a": np.datetime64("NaT")})
+    assert np.isnan(frame.number_column(0)[0])
