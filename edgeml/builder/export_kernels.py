@@ -2,7 +2,8 @@
 
 1. Squared distances are |x|^2 - 2 x.y + |y|^2 about the stored records' mean, never below zero.
 2. An SVM's label is libsvm's: each pair of classes votes, the first class with the most votes wins.
-3. libsvm's probabilities come out of an iteration and differ from the votes; they are left to skl2onnx.
+3. libsvm's probabilities come out of an iteration, which ONNX Runtime's own SVM node repeats (in float32); they may
+   contradict the votes, in scikit-learn as here, so the label comes from the votes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from scipy import sparse
 
 from edgeml.builder.export_registry import Classified, Detected, Unwritable, two_probabilities, writes
 from edgeml.builder.onnx_error_function import error_function
-from edgeml.builder.onnx_graph import Graph, Tensor
+from edgeml.builder.onnx_graph import FLOAT, Graph, Tensor
 
 
 def squared_distances(graph: Graph, x: Tensor, rows: ArrayLike) -> Tensor:
@@ -85,15 +86,16 @@ def one_class(graph: Graph, estimator: Any, x: Tensor) -> Detected:
 @writes("classifier", "SVC", "NuSVC")
 def support_classifier(graph: Graph, estimator: Any, x: Tensor) -> Classified:
     """Votes of the pairs of classes; the decision is scikit-learn's one-vs-rest form of them."""
-    if estimator.probability not in (False, "deprecated"):
-        raise Unwritable(f"{type(estimator).__name__}(probability=True)")
     k = len(estimator.classes_)
     kernel = _support_kernel(graph, estimator, x)
+    probability = None
+    if estimator.probability not in (False, "deprecated"):
+        probability = _pairwise_probability(graph, estimator, x)
     dual, counts = _dense(estimator._dual_coef_), np.asarray(estimator._n_support)
     if k == 2:
         # libsvm's decision is positive for the first class.
         decision = graph.affine(kernel, -dual.T, -np.asarray(estimator._intercept_))
-        return Classified(graph.label_if("GreaterOrEqual", decision, 0.0), decision=decision)
+        return Classified(graph.label_if("GreaterOrEqual", decision, 0.0), probability, decision)
     ends = np.cumsum(counts)
     spans = [np.arange(end - count, end) for end, count in zip(ends, counts, strict=True)]
     pairs = list(combinations(range(k), 2))
@@ -104,12 +106,32 @@ def support_classifier(graph: Graph, estimator: Any, x: Tensor) -> Classified:
     confidence = graph.affine(kernel, -weights, -np.asarray(estimator._intercept_))
     label = graph.argmax(_votes(graph, graph.compare("GreaterOrEqual", confidence, np.float64(0.0)), k))
     if estimator.decision_function_shape != "ovr":
-        return Classified(label)
+        return Classified(label, probability)
     second = graph.compare("Greater", confidence, np.float64(0.0))
     decision = one_vs_rest_decision(graph, second, confidence, k)
-    return Classified(graph.argmax(decision), decision=decision, argmax=True) if estimator.break_ties else Classified(
-        label, decision=decision
-    )  # fmt: skip
+    if estimator.break_ties:
+        return Classified(graph.argmax(decision), probability, decision, argmax=probability is None)
+    return Classified(label, probability, decision)
+
+
+def _pairwise_probability(graph: Graph, estimator: Any, x: Tensor) -> Tensor:
+    """libsvm's probabilities, coupled from those of the pairs of classes (Wu, Lin and Weng, 2004); [N, k]."""
+    sign = -1.0 if len(estimator.classes_) == 2 else 1.0
+    attributes = {
+        "classlabels_ints": list(range(len(estimator.classes_))),
+        "coefficients": (sign * _dense(estimator.dual_coef_)).ravel().tolist(),
+        "kernel_params": [float(estimator._gamma), float(estimator.coef0), float(estimator.degree)],
+        "kernel_type": estimator.kernel.upper(),
+        "post_transform": "NONE",
+        "prob_a": estimator.probA_.tolist(),
+        "prob_b": estimator.probB_.tolist(),
+        "rho": (sign * np.asarray(estimator.intercept_)).tolist(),
+        "support_vectors": _dense(estimator.support_vectors_).ravel().tolist(),
+        "vectors_per_class": estimator.n_support_.tolist(),
+    }
+    single = graph.cast(x, FLOAT)
+    _, shares = graph.node("SVMClassifier", [single.name], outputs=2, domain="ai.onnx.ml", **attributes)
+    return graph.number(Tensor(shares, len(estimator.classes_)))
 
 
 def _votes(graph: Graph, second: Tensor, k: int) -> Tensor:
