@@ -435,6 +435,24 @@ cdef class FrameReader:
     def read_json_record(self, Frame frame not None, bytes line not None):
         return self._scan(frame, line, -1)
 
+    def read_json_numbers(self, Frame frame not None, bytes numbers not None, bint single):
+        cdef edgeml_scan scan
+        if self.n_categories or self.n_texts:
+            return False
+        self._begin(frame)
+        self._open(&scan, frame, numbers)
+        if edgeml_scan_numbers(&scan, single):
+            return True
+        frame.memory.view.n_rows = 0
+        return False
+
+    cdef void _open(self, edgeml_scan *scan, Frame frame, bytes body):
+        memset(scan, 0, sizeof(edgeml_scan))
+        scan.json.start = scan.json.p = <const uint8_t *> PyBytes_AS_STRING(body)
+        scan.json.end = scan.json.start + PyBytes_GET_SIZE(body)
+        scan.memory = frame.memory
+        scan.spec = self.spec
+
     cdef int _scan(self, Frame frame, bytes body, Py_ssize_t max_rows) except? -1:
         cdef edgeml_scan scan
         cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
@@ -442,11 +460,7 @@ cdef class FrameReader:
         cdef int stopped
         cdef bint large = size >= RELEASE_BYTES
         self._begin(frame)
-        memset(&scan, 0, sizeof(scan))
-        scan.json.start = scan.json.p = <const uint8_t *> PyBytes_AS_STRING(body)
-        scan.json.end = scan.json.start + size
-        scan.memory = m
-        scan.spec = self.spec
+        self._open(&scan, frame, body)
         m.busy = 1
         if large:
             with nogil:

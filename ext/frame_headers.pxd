@@ -142,6 +142,7 @@ cdef extern from "json_records.h":
         const edgeml_fields *spec
 
     int edgeml_scan_line(edgeml_scan *s) noexcept nogil
+    int edgeml_scan_numbers(edgeml_scan *s, int single) noexcept nogil
     int edgeml_scan_body(edgeml_scan *s, int64_t max_rows) noexcept nogil
 
 

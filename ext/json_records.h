@@ -234,6 +234,34 @@ static int edgeml_scan_line(edgeml_scan *s) {
     return edgeml_scan_end(s);
 }
 
+/* One record as the numbers of its fields, in their order: [1.5, -2, ...]; all fields must be in number columns.
+ * Gives 1 where it is exactly that and fits the schema, else 0: the caller then takes the way that says what is wrong. */
+static int edgeml_scan_numbers(edgeml_scan *s, int single) {
+    edgeml_json *j = &s->json;
+    edgeml_frame *v = &s->memory->view;
+    edgeml_json_space(j);
+    if (*j->p != '[' || v->capacity < 1) return 0;
+    for (int64_t i = 0; i < s->spec->n_fields; i++) {
+        double value;
+        j->p++; /* the bracket or a comma */
+        edgeml_json_space(j);
+        if ((*j->p != '-' && (*j->p < '0' || *j->p > '9')) || edgeml_json_number(j, &value) != 0) return 0;
+        if (single) {
+            value = (double)(float)value;
+            if (!isfinite(value)) return 0;
+        }
+        const edgeml_field *f = &s->spec->fields[i];
+        if (edgeml_check_number(f, value, &v->numbers[f->index * v->capacity]) != 0) return 0;
+        edgeml_json_space(j);
+        if (*j->p != (i + 1 < s->spec->n_fields ? ',' : ']')) return 0;
+    }
+    j->p++;
+    edgeml_json_space(j);
+    if (j->p != j->end) return 0;
+    v->n_rows = s->memory->n_records = 1;
+    return 1;
+}
+
 static int edgeml_scan_array(edgeml_scan *s, int64_t max_rows) {
     edgeml_json *j = &s->json;
     if (*j->p != '[') return edgeml_scan_fail(s, EDGEML_JSON_ARRAY);

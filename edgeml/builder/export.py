@@ -45,7 +45,7 @@ from edgeml.builder import (
 )
 from edgeml.builder.export_registry import Unwritable, classify, cluster, detect, regress, two_columns
 from edgeml.builder.export_skl2onnx import converted
-from edgeml.builder.onnx_graph import DOUBLE, INPUT, INT64, IR_VERSION, OPSET, Graph, Tensor
+from edgeml.builder.onnx_graph import DOUBLE, INPUT, INT64, IR_VERSION, Graph, Tensor
 from edgeml.errors import BuildError, UnsupportedError
 
 # Importing them registers their writers.
@@ -115,7 +115,11 @@ def export_model(
         model = graph.finish(tensors)
     except Unwritable as reason:
         model, outputs = _converted(remainder, task, n_inputs, door, strings, reason)
-    return ExportedModel(model, door, outputs, dict(OPSET), IR_VERSION, final_name(remainder))
+    return ExportedModel(model, door, outputs, _opset(model), IR_VERSION, final_name(remainder))
+
+
+def _opset(model: bytes) -> dict[str, int]:
+    return {item.domain or "ai.onnx": item.version for item in onnx.load_model_from_string(model).opset_import}
 
 
 def doors(remainder: Any, *, n_inputs: int, strings: Sequence[str] = (), task: str | None = None) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from edgeml.builder.onnx_graph import BOOL, DOUBLE, FLOAT, INPUT, INT64, OPSET, 
 from edgeml.errors import UnsupportedError
 
 RESERVED = ("scores", "label", "value")
+# ONNX Runtime's own operators, such as the one that cuts texts into words.
+EXTRA_DOMAIN = "com.microsoft"
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,7 @@ def converted(estimator: Any, task: str, n_inputs: int, door: str, strings: Sequ
                 options=options,
             )
     except Exception as error:  # skl2onnx raises whatever its converters happen to raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsupportedError(reason, step=type(estimator).__name__) from error
+        raise UnsupportedError(_first_line(error), step=type(estimator).__name__) from error
     return _fitted(model.graph, estimator, task)
 
 
@@ -83,6 +84,8 @@ def _fitted(graph: onnx.GraphProto, estimator: Any, task: str) -> Conversion:
     given = {freed.get(output.name, output.name): output for output in graph.output}
     nodes = list(graph.node)
     for node in nodes:
+        if node.op_type == "StringNormalizer":
+            _set_locale(node)
         node.input[:] = [freed.get(name, name) for name in node.input]
         node.output[:] = [freed.get(name, name) for name in node.output]
     infos = []
@@ -106,7 +109,26 @@ def _fitted(graph: onnx.GraphProto, estimator: Any, task: str) -> Conversion:
         infos.append(_output(nodes, source, "label", INT64, 0, 1))
     ordered = _canonical(nodes, graph, [info.name for info in infos])
     made = helper.make_graph(ordered.nodes, "edgeml", list(graph.input), infos, ordered.constants)
-    return Conversion(serialise(made), has_scores, width)
+    opset = OPSET | ({EXTRA_DOMAIN: 1} if any(node.domain == EXTRA_DOMAIN for node in ordered.nodes) else {})
+    data = serialise(made, opset=opset)
+    try:
+        onnx.checker.check_model(data, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        # Some converters mix float32 and float64.
+        raise UnsupportedError(f"its graph is wrong: {_first_line(error)}", step=type(estimator).__name__) from error
+    return Conversion(data, has_scores, width)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _set_locale(node: onnx.NodeProto) -> None:
+    """Lower case as every Linux box knows it; the default locale, American English, is not always installed."""
+    kept = [attribute for attribute in node.attribute if attribute.name != "locale"]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute("locale", "C.UTF-8")])
 
 
 def _width(info: onnx.ValueInfoProto) -> int:
@@ -176,17 +198,10 @@ def _canonical(nodes: Sequence[onnx.NodeProto], graph: onnx.GraphProto, outputs:
                 continue
             stack.append((node, True))
             stack += [(maker[name], False) for name in reversed(node.input) if name in maker]
-    if any(
-        attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-        for node in kept
-        for attribute in node.attribute
-    ):
-        # A graph inside a node may refer to names outside it, which renaming would break.
-        return _Ordered(kept, [initializers[name] for name in sorted(initializers)])
     names = {info.name: info.name for info in graph.input} | {name: name for name in outputs} | {"": ""}
     constants: list[onnx.TensorProto] = []
     for node in kept:
-        for name in node.input:
+        for name in _asked(node):
             if name in initializers and name not in names:
                 names[name] = f"c{len(constants)}"
                 constants.append(initializers[name])
@@ -196,8 +211,35 @@ def _canonical(nodes: Sequence[onnx.NodeProto], graph: onnx.GraphProto, outputs:
         tensor.name = names[tensor.name]
         tensor.doc_string = ""
     for node in kept:
-        node.name, node.doc_string = "", ""
-        node.input[:] = [names[name] for name in node.input]
-        node.output[:] = [names[name] for name in node.output]
-        node.attribute.sort(key=lambda attribute: attribute.name)
+        _rename(node, names)
     return _Ordered(kept, constants)
+
+
+def _asked(node: onnx.NodeProto) -> list[str]:
+    """All names that a node takes in, the graphs inside it too."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            names += _asked(inner)
+    return names
+
+
+def _rename(node: onnx.NodeProto, names: dict[str, str], depth: int = 0) -> None:
+    """Gives a node the new names; a graph inside it gets names of its own and keeps those from outside."""
+    node.name, node.doc_string = "", ""
+    node.input[:] = [names[name] for name in node.input]
+    node.output[:] = [names[name] for name in node.output]
+    node.attribute.sort(key=lambda attribute: attribute.name)
+    for attribute in node.attribute:
+        if attribute.type != onnx.AttributeProto.GRAPH:
+            continue
+        body = attribute.g
+        made = [info.name for info in body.input] + [tensor.name for tensor in body.initializer]
+        made += [name for inner in body.node for name in inner.output if name]
+        inside = names | {name: f"b{depth}_{number}" for number, name in enumerate(made)}
+        body.name, body.doc_string = "body", ""
+        for named in (*body.input, *body.output, *body.initializer):
+            named.name, named.doc_string = inside[named.name], ""
+        del body.value_info[:]
+        for inner in body.node:
+            _rename(inner, inside, depth + 1)

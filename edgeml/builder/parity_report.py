@@ -92,7 +92,7 @@ class ParityReport:
         return self.flips == 0 and self.max_difference <= self.tolerance
 
     def summary(self) -> dict[str, Any]:
-        """The figures for the bundle's config."""
+        """The figures for the bundle's config; the largest difference is None where there is no finite one."""
         return {
             "rows": sum(self.rows.values()),
             "kinds": dict(sorted(self.rows.items())),
@@ -100,7 +100,7 @@ class ParityReport:
             "ties": self.ties,
             "undefined": self.undefined,
             "refused": self.refused,
-            "max_difference": self.max_difference,
+            "max_difference": self.max_difference if np.isfinite(self.max_difference) else None,
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -165,3 +165,16 @@ class FrameReader:
 
     def read_json_record(self, frame: Frame, line: bytes) -> int:
         """Reads one JSON object into row 0; returns as ``read_json``."""
+
+    def read_json_numbers(self, frame: Frame, numbers: bytes, single: bool) -> bool:
+        """Reads one record given as a flat JSON array of its fields' numbers into row 0.
+
+        Args:
+            frame: Takes the record.
+            numbers: ``[1.5, -2, ...]``, one number for each field.
+            single: Whether each number is to be rounded to float32 first.
+
+        Returns:
+            False where it is anything else, or breaks the schema: no row is in the frame then, and the caller takes
+            a way that says what is wrong.
+        """

@@ -82,6 +82,15 @@ class Engine:
         self.latency.observe(answer.tier, self._clock() - start)
         return answer
 
+    def predict_json_row(self, numbers: bytes, *, single: bool) -> Prediction | None:
+        """Answers one record given as a flat JSON array of numbers; see ``Predictor.predict_json_row``."""
+        predictor = self._records()
+        start = self._clock()
+        answer = predictor.predict_json_row(numbers, single=single)
+        if answer is not None:
+            self.latency.observe(answer.tier, self._clock() - start)
+        return answer
+
     def predict_json(self, body: bytes) -> tuple[Envelope, Sequence[Prediction]]:
         """Answers the body of a records request; see ``Predictor.predict_json``."""
         predictor = self._records()

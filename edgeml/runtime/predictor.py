@@ -190,6 +190,24 @@ class Predictor:
         finally:
             self._lanes.append(lane)
 
+    def predict_json_row(self, numbers: bytes, *, single: bool) -> Prediction | None:
+        """Answers one record given as a flat JSON array of its features' numbers.
+
+        Args:
+            numbers: ``[1.5, -2, ...]``.
+            single: Whether each number is to be rounded to float32 first, as a tensor of FP32 holds it.
+
+        Returns:
+            None where it is anything else, or breaks the schema; ``predict_row`` then says what is wrong.
+        """
+        lane = self._take()
+        try:
+            if not self.reader.read_json_numbers(lane.frame, numbers, single=single):
+                return None
+            return self._answer_one(lane)
+        finally:
+            self._lanes.append(lane)
+
     def predict_json(self, body: bytes) -> tuple[Envelope, Sequence[Prediction]]:
         """Answers the body of a records request.
 

@@ -235,6 +235,14 @@ class RecordReader:
         if status:
             self._stop(frame, status)
 
+    def read_json_numbers(self, frame: Frame, numbers: bytes, *, single: bool) -> bool:
+        """Reads one record given as a flat JSON array of its fields' numbers into row 0.
+
+        Returns:
+            False where it is anything else, or breaks the schema; ``read_matrix`` then says what is wrong.
+        """
+        return self._kernel.read_json_numbers(frame, numbers, single)
+
     def text_column(self, frame: Frame, name: str, rows: NDArray[np.int64] | None = None) -> NDArray[Any]:
         """The values of a category or text feature as strings [n, 1], as an ONNX string tensor wants them.
 

@@ -97,6 +97,7 @@ class InferAnswer(msgspec.Struct, omit_defaults=True):
     id: str | None = None
 
 
+_FLOATS = ("FP32", "FP64")
 _encode = msgspec.json.Encoder().encode
 _decode_request = msgspec.json.Decoder(InferRequest).decode
 
@@ -114,12 +115,18 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
         ModelError: A bare ONNX model failed.
     """
     request = _request(body)
+    predictor = engine.predictor
+    if isinstance(predictor, Predictor) and _is_one_row(request, predictor):
+        # The commonest request of all: its numbers go from the body into the record's place, without a list of them.
+        given = request.inputs[0]
+        alone = engine.predict_json_row(bytes(given.data), single=given.datatype == "FP32")
+        if alone is not None:
+            return _one_row(predictor, alone, request.id)
     tensors: dict[str, NDArray[Any]] = {}
     for given in request.inputs:
         if given.name in tensors:
             raise RequestError(f"input {given.name!r} stands twice", code="bad_envelope", field=given.name)
         tensors[given.name] = _array(given, max_rows)
-    predictor = engine.predictor
     rows = tensors.get("input")
     if len(tensors) == 1 and rows is not None and isinstance(predictor, Predictor) and _is_matrix(predictor):
         if len(rows) == 1 and not request.outputs:
@@ -130,6 +137,19 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
     if request.outputs:
         outputs = {asked.name: _output(outputs, asked.name) for asked in request.outputs}
     return _answer(predictor, [_written(name, array) for name, array in outputs.items()], request.id)
+
+
+def _is_one_row(request: InferRequest, predictor: Predictor) -> bool:
+    """Whether the request is one whole row of FP32 or FP64 in a tensor ``input``, and asks for all outputs."""
+    if len(request.inputs) != 1 or request.outputs or not _is_matrix(predictor):
+        return False
+    given = request.inputs[0]
+    return (
+        given.name == "input"
+        and given.datatype in _FLOATS
+        and given.shape == [1, len(predictor.schema.features)]
+        and bool(given.data)
+    )
 
 
 def _is_matrix(predictor: Predictor) -> bool:

@@ -1,8 +1,12 @@
 """Bodies of requests: the envelope, what is not JSON, and the limits."""
 
 import json
+import math
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from oracles.frame_samples import GOOD, PEOPLE
 
 from edgeml.errors import RequestError, SchemaError
@@ -149,3 +153,36 @@ def test_the_number_of_records_in_a_body_is_bounded():
         assert frame.n_rows == 0
     reader.read_many(frame, [GOOD] * 10)  # objects are in memory already
     assert frame.n_rows == 10
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.one_of(st.floats(), st.integers(-(10**6), 10**6), st.none(), st.booleans(), st.text()), max_size=4),
+    st.booleans(),
+)
+def test_a_flat_array_of_numbers_is_a_row_or_nothing(values, single):
+    features = [{"name": name, "kind": kind} for name, kind in (("a", "number"), ("b", "integer"), ("c", "boolean"))]
+    reader = RecordReader(Schema.from_dict({"features": features, "layout": "tensor"}))
+    frame, other = reader.new_frame(), reader.new_frame()
+    read = reader.read_json_numbers(frame, json.dumps(values).encode(), single=single)
+    plain = len(values) == 3 and all(type(value) in (int, float) and math.isfinite(value) for value in values)
+    with np.errstate(over="ignore"):
+        matrix = np.array([values], dtype=np.float32 if single else np.float64) if plain else None
+    try:
+        reader.read_matrix(other, matrix if matrix is not None else [])
+        expected = [other.number_column(j)[0] for j in range(3)]
+    except RequestError:
+        expected = None
+    assert read == (expected is not None)
+    assert frame.n_rows == int(read)
+    if read:
+        assert [frame.number_column(j)[0] for j in range(3)] == expected
+
+
+def test_arrays_for_other_schemas_are_not_read():
+    reader = RecordReader(Schema.from_dict({"features": [{"name": "a", "kind": "category", "levels": ["x"]}]}))
+    assert not reader.read_json_numbers(reader.new_frame(), b"[1]", single=False)
+    numbers = RecordReader(Schema.from_dict({"features": [{"name": "a", "kind": "number", "max": 5}]}))
+    for text in (b"", b"[", b"[]", b"[1", b"[1]]", b"[1,2]", b"[6]", b"[[1]]", b"[1e999]", b"[NaN]", b"{}", b"[01]"):
+        assert not numbers.read_json_numbers(numbers.new_frame(), text, single=False)
+    assert numbers.read_json_numbers(numbers.new_frame(), b" [ 1 ] ", single=False)
