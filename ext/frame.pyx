@@ -384,22 +384,41 @@ cdef class FrameReader:
 
     def fill_list(self, Frame frame not None, Py_ssize_t field, list values not None):
         cdef Py_ssize_t i
-        cdef int code
-        cdef object value
         self._check_field(frame, field)
         if len(values) != frame.memory.view.n_rows:
             raise ValueError("the list does not have one value for each row")
         frame.memory.busy = 1
         try:
             for i in range(frame.memory.view.n_rows):
+                # Asked anew at every turn: a value's own code could shorten the list.
                 if i >= PyList_GET_SIZE(values):
                     raise ValueError("the list was shortened while it was read")
-                value = <object> PyList_GET_ITEM(values, i)
-                code = put_value(frame.memory, &self.spec.fields[field], i, value)
-                if code != 0:
-                    frame._note(i, field, code, "no value" if code == EDGEML_V_MISSING else described(value))
+                self._put(frame, field, i, <object> PyList_GET_ITEM(values, i))
         finally:
             frame.memory.busy = 0
+
+    def fill_objects(self, Frame frame not None, Py_ssize_t field, data):
+        cdef Py_buffer buffer
+        cdef PyObject *item
+        cdef Py_ssize_t i
+        self._check_field(frame, field)
+        PyObject_GetBuffer(data, &buffer, PyBUF_STRIDES | PyBUF_FORMAT)
+        frame.memory.busy = 1
+        try:
+            if buffer.format != b"O" or buffer.ndim != 1 or buffer.shape[0] != frame.memory.view.n_rows:
+                raise ValueError("expected a one-dimensional array of objects with one value for each row")
+            for i in range(frame.memory.view.n_rows):
+                item = (<PyObject **> (<char *> buffer.buf + i * buffer.strides[0]))[0]
+                self._put(frame, field, i, None if item == NULL else <object> item)
+        finally:
+            frame.memory.busy = 0
+            PyBuffer_Release(&buffer)
+
+    cdef inline int _put(self, Frame frame, Py_ssize_t field, Py_ssize_t row, object value) except -1:
+        cdef int code = put_value(frame.memory, &self.spec.fields[field], row, value)
+        if code != 0:
+            frame._note(row, field, code, "no value" if code == EDGEML_V_MISSING else described(value))
+        return 0
 
     def fill_missing(self, Frame frame not None, Py_ssize_t field):
         cdef Py_ssize_t i

@@ -53,7 +53,7 @@ cdef extern from "native_ops.h":
         const double *constants
         const edgeml_ensemble *ensembles
 
-    void edgeml_native_row(const edgeml_native *, double *) nogil
+    void edgeml_native_row(const edgeml_native *, const double *row, int64_t width, double *) nogil
 
 
 OPERATIONS = (
@@ -246,6 +246,9 @@ cdef class NativeModel:
             return f"{name}: beyond the end of the constants"
         if o.to < self.width:
             return f"{name}: it writes over the row"
+        # The row lies where the caller has it, the registers lie elsewhere.
+        if n_inputs and o.from_ < self.width < o.from_ + n_inputs:
+            return f"{name}: it reads beyond the end of the row"
         if n_inputs and o.to < o.from_ + n_inputs and o.from_ < o.to + n_results:
             return f"{name}: registers are read and written"
         for i in range(n_inputs):
@@ -298,8 +301,8 @@ cdef class NativeBinding:
             raise ValueError("an output must be float64 or int64")
         if view.ndim not in (1, 2) or view.shape[0] != self.n_rows:
             raise ValueError(f"an output must have {self.n_rows} rows")
-        if start < 0 or start + (view.shape[1] if view.ndim == 2 else 1) > self.model.n_registers:
-            raise ValueError("an output reads beyond the registers")
+        if start < self.model.width or start + (view.shape[1] if view.ndim == 2 else 1) > self.model.n_registers:
+            raise ValueError("an output is not among the registers behind the row")
         return 0
 
     def __dealloc__(self):
@@ -319,15 +322,17 @@ cdef class NativeBinding:
     cdef void _rows(self) noexcept nogil:
         cdef int64_t row, i, width = self.model.width, columns
         cdef double *r = self.registers
+        cdef const double *given
         cdef const double *results
         cdef int o
         for row in range(self.n_rows):
             if self.input.format[0] == c"d":
-                memcpy(r, <double *> self.input.buf + row * width, width * sizeof(double))
+                given = <double *> self.input.buf + row * width
             else:
                 for i in range(width):
                     r[i] = (<float *> self.input.buf)[row * width + i]
-            edgeml_native_row(&self.model.model, r)
+                given = r
+            edgeml_native_row(&self.model.model, given, width, r)
             for o in range(self.n_outputs):
                 columns = self.outputs[o].shape[1] if self.outputs[o].ndim == 2 else 1
                 results = r + self.starts[o]

@@ -112,22 +112,28 @@ static inline void edgeml_walk(const edgeml_ensemble *e, const double *row, doub
     }
 }
 
-/* Two numbers side by side: what every 64-bit processor can add and multiply at once. */
-typedef double edgeml_pair __attribute__((vector_size(16), aligned(8), may_alias));
+/* Four numbers side by side; a processor that has no room for four takes them as two pairs. */
+typedef double edgeml_pack __attribute__((vector_size(32), aligned(8), may_alias));
+
+/* The same code once more for processors with wider registers, chosen when the program is loaded. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(EDGEML_ONE_CLONE)
+#define EDGEML_WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define EDGEML_WIDE
+#endif
 
 /* One row times one or two columns of weights. Several running sums, because one would wait for itself; two columns,
  * because the row is then loaded once for both. */
-static inline void edgeml_dots(const double *row, const double *w, const double *v, int64_t n, double *first,
-                               double *second) {
-    edgeml_pair s0 = {0, 0}, s1 = {0, 0}, t0 = {0, 0}, t1 = {0, 0};
+EDGEML_WIDE static void edgeml_dots(const double *row, const double *w, const double *v, int64_t n, double *both) {
+    edgeml_pack s0 = {0, 0, 0, 0}, s1 = s0, t0 = s0, t1 = s0;
     double s = 0, t = 0;
     int64_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        const edgeml_pair x0 = *(const edgeml_pair *) (row + i), x1 = *(const edgeml_pair *) (row + i + 2);
-        s0 += x0 * *(const edgeml_pair *) (w + i);
-        s1 += x1 * *(const edgeml_pair *) (w + i + 2);
-        t0 += x0 * *(const edgeml_pair *) (v + i);
-        t1 += x1 * *(const edgeml_pair *) (v + i + 2);
+    for (; i + 8 <= n; i += 8) {
+        const edgeml_pack x0 = *(const edgeml_pack *) (row + i), x1 = *(const edgeml_pack *) (row + i + 4);
+        s0 += x0 * *(const edgeml_pack *) (w + i);
+        s1 += x1 * *(const edgeml_pack *) (w + i + 4);
+        t0 += x0 * *(const edgeml_pack *) (v + i);
+        t1 += x1 * *(const edgeml_pack *) (v + i + 4);
     }
     for (; i < n; i++) {
         s += row[i] * w[i];
@@ -135,19 +141,20 @@ static inline void edgeml_dots(const double *row, const double *w, const double 
     }
     s0 += s1;
     t0 += t1;
-    *first = s0[0] + s0[1] + s;
-    *second = t0[0] + t0[1] + t;
+    both[0] = ((s0[0] + s0[1]) + (s0[2] + s0[3])) + s;
+    both[1] = ((t0[0] + t0[1]) + (t0[2] + t0[3])) + t;
 }
 
 static inline void edgeml_product(const double *row, double *to, const double *constants, int64_t n, int64_t results) {
     const double *bias = constants + results * n;
-    double unused;
     for (int64_t j = 0; j < results; j += 2) {
         const int two = j + 1 < results;
         const double *w = constants + j * n;
-        edgeml_dots(row, w, two ? w + n : w, n, to + j, two ? to + j + 1 : &unused);
+        double both[2];
+        edgeml_dots(row, w, two ? w + n : w, n, both);
+        to[j] = both[0] + bias[j];
+        if (two) to[j + 1] = both[1] + bias[j + 1];
     }
-    for (int64_t j = 0; j < results; j++) to[j] += bias[j];
 }
 
 static inline void edgeml_softmax(const double *from, double *to, int64_t n) {
@@ -157,11 +164,11 @@ static inline void edgeml_softmax(const double *from, double *to, int64_t n) {
     for (int64_t i = 0; i < n; i++) to[i] /= sum;
 }
 
-/* One row: r[0 .. width) is the input, results are left in the registers behind it. */
-static inline void edgeml_native_row(const edgeml_native *m, double *r) {
+/* One row, where it lies: registers [0, width) stand for it, results are left in the registers behind. */
+static inline void edgeml_native_row(const edgeml_native *m, const double *row, int64_t width, double *r) {
     for (int64_t at = 0; at < m->n_operations; at++) {
         const edgeml_native_operation o = m->operations[at];
-        const double *constants = m->constants + o.constant, *from = r + o.from;
+        const double *constants = m->constants + o.constant, *from = o.from < width ? row + o.from : r + o.from;
         double *to = r + o.to;
         const int64_t n = o.count;
         switch (o.op) {
@@ -173,7 +180,12 @@ static inline void edgeml_native_row(const edgeml_native *m, double *r) {
             else edgeml_walk(e, from, to, 0);
             break;
         }
-        case EDGEML_N_PICK: for (int64_t i = 0; i < n; i++) to[i] = r[m->index[o.index + i]]; break;
+        case EDGEML_N_PICK:
+            for (int64_t i = 0; i < n; i++) {
+                const int32_t at = m->index[o.index + i];
+                to[i] = at < width ? row[at] : r[at];
+            }
+            break;
         case EDGEML_N_ROUND: for (int64_t i = 0; i < n; i++) to[i] = (double) (float) from[i]; break;
         case EDGEML_N_ADD: for (int64_t i = 0; i < n; i++) to[i] = from[i] + constants[i]; break;
         case EDGEML_N_SUBTRACT: for (int64_t i = 0; i < n; i++) to[i] = from[i] - constants[i]; break;

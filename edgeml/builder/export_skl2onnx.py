@@ -19,7 +19,8 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
 from edgeml.builder.onnx_graph import BOOL, DOUBLE, FLOAT, INPUT, INT64, OPSET, serialise
-from edgeml.errors import UnsupportedError
+from edgeml.errors import ModelError, UnsupportedError
+from edgeml.runtime.onnx_session import OnnxSession
 
 RESERVED = ("scores", "label", "value")
 # ONNX Runtime's own operators, such as the one that cuts texts into words.
@@ -112,10 +113,11 @@ def _fitted(graph: onnx.GraphProto, estimator: Any, task: str) -> Conversion:
     opset = OPSET | ({EXTRA_DOMAIN: 1} if any(node.domain == EXTRA_DOMAIN for node in ordered.nodes) else {})
     data = serialise(made, opset=opset)
     try:
-        onnx.checker.check_model(data, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        OnnxSession.open(data)
+    except ModelError as error:
         # Some converters mix float32 and float64.
-        raise UnsupportedError(f"its graph is wrong: {_first_line(error)}", step=type(estimator).__name__) from error
+        reason = f"ONNX Runtime refuses its graph: {_first_line(error)}"
+        raise UnsupportedError(reason, step=type(estimator).__name__) from error
     return Conversion(data, has_scores, width)
 
 

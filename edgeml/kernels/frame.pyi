@@ -146,6 +146,13 @@ class FrameReader:
             ValueError: The length does not fit.
         """
 
+    def fill_objects(self, frame: Frame, field: int, data: Any) -> None:
+        """Fills a field from an array of Python objects [n_rows], one for each row.
+
+        Raises:
+            ValueError: It is no such array.
+        """
+
     def fill_missing(self, frame: Frame, field: int) -> None:
         """Fills a field for which nothing was given."""
 

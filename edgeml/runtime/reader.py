@@ -176,6 +176,8 @@ class RecordReader:
                 self._kernel.fill_missing(frame, position)
             elif isinstance(column, list):
                 self._kernel.fill_list(frame, position, column)
+            elif column.dtype.hasobject and column.dtype.kind == "O":
+                self._kernel.fill_objects(frame, position, column)
             elif not _is_plain(column) or not self._kernel.fill_buffer(frame, position, column):
                 self._kernel.fill_list(frame, position, _objects(column))
         for name in given:
