@@ -21,8 +21,8 @@ from edgeml.runtime.onnx_session import TensorSpec
 __all__ = ["OPERATIONS", "NativeSession"]
 
 FORMAT = 1
-# Of rows in a block: half of a small second-level cache.
-BLOCK_BYTES = 128 * 1024
+# Of rows in a block: half of a second-level cache.
+BLOCK_BYTES = 256 * 1024
 _NUMBERS = {name: number for number, name in enumerate(OPERATIONS)}
 
 

@@ -7,9 +7,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeml.errors import BundleError
 from edgeml.runtime.prediction import Label
@@ -68,3 +72,52 @@ class Outputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         if self.labels is None:
             return ["value"]
         return (["scores"] if self.scores else []) + (["label"] if self.decision == "label" else [])
+
+    def decode(
+        self, given: Mapping[str, NDArray[Any]], rows: NDArray[np.int64] | None, reasons: dict[int, str], n: int
+    ) -> tuple[NDArray[np.int64] | None, NDArray[Any] | None, NDArray[Any] | None]:
+        """Reads the output tensors of a batch.
+
+        Args:
+            given: Name -> tensor of all n rows.
+            rows: Rows that the model was asked for; all where None.
+            reasons: Row -> why it has no usable answer; unusable rows are added.
+            n: Number of rows.
+
+        Returns:
+            Index into the labels [n] (-1 where there is none), values, scores; None for what the task does not have.
+        """
+        scores, values = given.get("scores"), given.get("value")
+        asked = slice(None) if rows is None else rows
+        for array, what in ((scores, "score"), (values, "value")):
+            if array is None or np.isfinite(array[asked]).all():
+                continue
+            bad = ~np.isfinite(array.reshape(n, -1)).all(axis=1)
+            for row in (np.flatnonzero(bad) if rows is None else rows[bad[rows]]).tolist():
+                reasons.setdefault(row, f"the model gave a non-finite {what}")
+        if self.labels is None:
+            if values is None:
+                values = np.full(n, math.nan)
+            return None, values.reshape(n) if (self.n_values or 1) == 1 else values, None
+        if scores is not None and scores.ndim == 1:
+            scores = scores.reshape(n, 1)
+        label_index = np.full(n, -1, dtype=np.int64)
+        if self.decision == "argmax" and scores is not None:
+            label_index[asked] = _largest(scores[asked])
+        elif "label" in given:
+            raw = given["label"].reshape(n)
+            for index, known in enumerate(self.label_values or ()):
+                label_index[raw == known] = index
+            missed = label_index < 0
+            for row in (np.flatnonzero(missed) if rows is None else rows[missed[rows]]).tolist():
+                reasons.setdefault(row, f"the model gave the unknown label {int(raw[row])}")
+        return label_index, None, scores
+
+
+def _largest(scores: NDArray[Any]) -> NDArray[np.intp]:
+    """Position of the first largest score in each row."""
+    if scores.shape[1] == 2:
+        # Several times as fast as argmax over rows of two.
+        return (scores[:, 1] > scores[:, 0]).astype(np.intp)
+    largest: NDArray[np.intp] = np.argmax(scores, axis=1)
+    return largest

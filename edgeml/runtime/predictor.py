@@ -380,7 +380,7 @@ class Predictor:
         reasons: dict[int, str] = {}
         if isinstance(self.session, NativeSession):
             given = self._run_native(self.session, lane, frame, rows, reasons)
-            return (*self._decode(given, rows, reasons, n), reasons)
+            return (*self.outputs.decode(given, rows, reasons, n), reasons)
         wanted = np.arange(n, dtype=np.int64) if rows is None else rows
         collected: dict[str, NDArray[Any]] = {}
         for start in range(0, len(wanted), BLOCK_ROWS):
@@ -399,7 +399,7 @@ class Predictor:
                 if name not in collected:
                     collected[name] = _blank(n, array)
                 collected[name][block] = array
-        return (*self._decode(collected, rows, reasons, n), reasons)
+        return (*self.outputs.decode(collected, rows, reasons, n), reasons)
 
     def _run_native(
         self,
@@ -440,36 +440,6 @@ class Predictor:
         lane.encoder.encode(frame.capsule, binding.input, rows)
         binding.run()
         return dict(binding.outputs)
-
-    def _decode(
-        self, given: Mapping[str, NDArray[Any]], rows: NDArray[np.int64] | None, reasons: dict[int, str], n: int
-    ) -> tuple[NDArray[np.int64] | None, NDArray[Any] | None, NDArray[Any] | None]:
-        """Label indexes, values and scores of all n rows; ``rows`` are those that the model was asked for."""
-        scores, values = given.get("scores"), given.get("value")
-        asked = slice(None) if rows is None else rows
-        for array, what in ((scores, "score"), (values, "value")):
-            if array is None or np.isfinite(array[asked]).all():
-                continue
-            bad = ~np.isfinite(array.reshape(n, -1)).all(axis=1)
-            for row in (np.flatnonzero(bad) if rows is None else rows[bad[rows]]).tolist():
-                reasons.setdefault(row, f"the model gave a non-finite {what}")
-        if self.outputs.labels is None:
-            if values is None:
-                values = np.full(n, math.nan)
-            return None, values.reshape(n) if (self.outputs.n_values or 1) == 1 else values, None
-        if scores is not None and scores.ndim == 1:
-            scores = scores.reshape(n, 1)
-        label_index = np.full(n, -1, dtype=np.int64)
-        if self._argmax and scores is not None:
-            label_index[asked] = np.argmax(scores[asked], axis=1)
-        elif "label" in given:
-            raw = given["label"].reshape(n)
-            for index, known in enumerate(self.outputs.label_values or ()):
-                label_index[raw == known] = index
-            missed = label_index < 0
-            for row in (np.flatnonzero(missed) if rows is None else rows[missed[rows]]).tolist():
-                reasons.setdefault(row, f"the model gave the unknown label {int(raw[row])}")
-        return label_index, None, scores
 
     def _answers_of_rules(self) -> tuple[Prediction | None, ...]:
         """The constant answer of each rule; None for a rule that abstains."""

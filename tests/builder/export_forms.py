@@ -1,10 +1,12 @@
 """An exported estimator beside scikit-learn's own: data, probing rows, and the comparison."""
 
+import warnings
 from functools import cache
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 from numpy.typing import NDArray
 from sklearn import datasets
 
@@ -37,6 +39,20 @@ def diabetes() -> tuple[Array, Array]:
 def _scaled(X: Array) -> Array:
     scaled: Array = (X - X.mean(axis=0)) / X.std(axis=0)
     return scaled
+
+
+def fitted(estimator: Any, X: Array, y: Any = None) -> Any:
+    """The estimator, fitted without its talk of convergence and deprecations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return estimator.fit(X, y)
+
+
+def named(*estimators: Any) -> list[Any]:
+    """Parameters for pytest with readable ids."""
+    return [
+        pytest.param(one, id=f"{number}-{''.join(repr(one).split())[:50]}") for number, one in enumerate(estimators)
+    ]
 
 
 def probes(X: Array, *, n: int = 400) -> Array:

@@ -1,10 +1,8 @@
 """Linear models, kernels, neighbours, densities: the settings that change the graph, each beside scikit-learn."""
 
-import warnings
-
 import numpy as np
 import pytest
-from export_forms import agree, cancer, diabetes, wine
+from export_forms import agree, cancer, diabetes, fitted, named, wine
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import AffinityPropagation, Birch, BisectingKMeans, KMeans, MeanShift
 from sklearn.covariance import EllipticEnvelope
@@ -47,19 +45,6 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading
 from sklearn.svm import SVC, SVR, LinearSVC, NuSVC, OneClassSVM
 
-
-def fitted(estimator, X, y=None):
-    """The estimator, fitted without its talk of convergence."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return estimator.fit(X, y)
-
-
-def named(*estimators):
-    """Parameters for pytest with readable ids."""
-    return [pytest.param(one, id="".join(repr(one).split())[:70]) for one in estimators]
-
-
 BINARY_AND_MULTICLASS = named(
     LogisticRegression(max_iter=300),
     LogisticRegression(max_iter=300, fit_intercept=False, class_weight="balanced"),
@@ -96,6 +81,9 @@ BINARY_AND_MULTICLASS = named(
     SVC(kernel="sigmoid", gamma=0.05),
     SVC(decision_function_shape="ovo"),
     SVC(break_ties=True),
+    SVC(probability=True, random_state=0),
+    SVC(kernel="poly", degree=2, coef0=0.5, probability=True, decision_function_shape="ovo", random_state=0),
+    SVC(kernel="linear", probability=True, break_ties=True, random_state=0),
     NuSVC(nu=0.2),
     LabelPropagation(gamma=0.5),
     LabelSpreading(kernel="knn", n_neighbors=5),
