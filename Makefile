@@ -44,7 +44,8 @@ $(PY): | .toolcheck
 $(VENV)/.installed: pyproject.toml | $(PY)
 	@echo "installing what edgeml needs (a minute or two, once)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check "setuptools>=77" "cython>=3.1" wheel
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[test]"
+	@# EDGEML_EXT=none: the kernels are compiled once, on all cores, by the next rule.
+	@EDGEML_EXT=none $(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[test]"
 	@touch $@
 
 $(VENV)/.built: $(EXT) setup.py $(VENV)/.installed
@@ -71,8 +72,8 @@ format: setup
 	@$(PY) -m ruff format .
 
 bench: setup
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[bench]"
-	@$(PY) -m benchmarks.run
+	@EDGEML_EXT=none $(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[bench]"
+	@$(PY) -m benchmarks.run --readme
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo-out benchmarks/envs .pytest_cache .mypy_cache .ruff_cache .hypothesis

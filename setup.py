@@ -4,7 +4,7 @@ Environment variables (each picks one kind of build; default is the release buil
     EDGEML_DEBUG=1      no optimisation, symbols, Cython line tracing off, asserts on
     EDGEML_SANITIZE=X   X goes to -fsanitize= (address, undefined, thread; comma-separated)
     EDGEML_COVERAGE=1   Cython line tracing, so that coverage.py sees the kernels
-    EDGEML_EXT=a,b      build only these kernels
+    EDGEML_EXT=a,b      build only these kernels (a name that there is not builds none)
 """
 
 import os

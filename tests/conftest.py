@@ -3,8 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from zoo.zoo_table import print_table
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine is no failure: no example is timed.
+settings.register_profile("edgeml", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("edgeml")
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +35,7 @@ def penguins_path(penguins_bundle, tmp_path_factory):
     path = tmp_path_factory.mktemp("penguins") / "penguins.edgeml"
     penguins_bundle.save(path)
     return path
+
+
+def pytest_terminal_summary(terminalreporter):
+    print_table(terminalreporter)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+
+MOST_THREADS = 8
+
+
+def default_threads() -> int:
+    """Two threads for each usable core: one may wait for a slow client's body while the other answers. More would only
+    take turns."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_THREADS, 2 * cores)
 
 
 @dataclass(frozen=True)
@@ -14,7 +24,7 @@ class Limits:
         rows: Largest number of records in one JSON body or tensor request. NDJSON is answered line by line and has
             no bound but ``body_bytes``.
         connections: Connections open at a time; more wait in the listener's queue.
-        threads: Requests worked on at a time.
+        threads: Requests worked on at a time; two for each usable core where nothing is said.
         quiet_s: After a signal to stop, how long no request must have come before connections are closed.
         drain_s: After a signal to stop, how long new requests are answered at most.
         finish_s: How long a request that is being answered may still take after that.
@@ -23,7 +33,7 @@ class Limits:
     body_bytes: int = 8 * 1024 * 1024
     rows: int = 10_000
     connections: int = 256
-    threads: int = 4
+    threads: int = field(default_factory=default_threads)
     quiet_s: float = 0.25
     drain_s: float = 5.0
     finish_s: float = 10.0

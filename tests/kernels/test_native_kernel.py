@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles.tree_oracle import answer, packed
 
 from edgeml.errors import BundleError, ModelError
 from edgeml.kernels.native_model import OPERATIONS, NativeBinding, NativeModel
@@ -31,39 +32,6 @@ def tree(draw, depth=4):
     )
 
 
-def asked(node, row):
-    while isinstance(node, tuple):
-        column, threshold, missing_left, equal, left, right = node
-        x = row[column]
-        goes_left = missing_left if math.isnan(x) else x == threshold if equal else x <= threshold
-        node = left if goes_left else right
-    return node
-
-
-def packed(trees):
-    """Trees as the kernel wants them: index, constants, and the ensemble's sizes."""
-    index, nodes, values = [], [], []
-    for root in trees:
-        begin, order, front = len(nodes), [root], 0
-        places = []
-        while front < len(order):
-            node = order[front]
-            front += 1
-            places.append(None)
-            if isinstance(node, tuple):
-                places[-1] = begin + len(order)
-                order += [node[4], node[5]]
-        for node, left in zip(order, places, strict=True):
-            if isinstance(node, tuple):
-                nodes.append((node[1], node[0], left, node[2] + 2 * node[3]))
-            else:
-                nodes.append((0.0, -1, len(values), 0))
-                values += node
-        index += [begin, len(nodes), 0, 2]
-    constants = [float(number) for node in nodes for number in node] + values
-    return index, constants, (0, len(trees), 0, len(nodes), len(values))
-
-
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(tree(), min_size=1, max_size=9),
@@ -84,7 +52,7 @@ def test_random_trees(trees, rows, door):
     for row, got in zip(matrix.astype(np.float64).tolist(), out.tolist(), strict=True):
         want = [0.5, -0.5]
         for root in trees:
-            want = [a + b for a, b in zip(want, asked(root, row), strict=True)]
+            want = [a + b for a, b in zip(want, answer(root, row), strict=True)]
         assert got == pytest.approx(want, rel=1e-12, abs=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""Prints the table of estimators when the tests of this folder have run, whatever process they ran in."""
+"""The table of estimators, printed when their tests have run, in whatever process that was."""
 
 from collections import defaultdict
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def print_table(terminalreporter: pytest.TerminalReporter) -> None:
     """One line for each estimator, and the count of bundles."""
     rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for reports in terminalreporter.stats.values():
