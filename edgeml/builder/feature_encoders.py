@@ -201,9 +201,11 @@ def _table(step: Any, columns: Sequence[Levels], rows: list[list[Any]]) -> Any:
     """Rows in the form that the transformer was fitted on: a DataFrame, or an array of one dtype."""
     by_column = list(zip(*rows, strict=True))
     arrays = [_array(column, values) for column, values in zip(columns, by_column, strict=True)]
-    if hasattr(step, "feature_names_in_"):
+    names = getattr(step, "feature_names_in_", None)
+    if names is not None:
         return pd.DataFrame(
-            {str(name): pd.Series(array) for name, array in zip(step.feature_names_in_, arrays, strict=True)}
+            # Left to itself, pandas makes strings of objects, and NaN of None.
+            {str(name): pd.Series(array, dtype=array.dtype) for name, array in zip(names, arrays, strict=True)}
         )
     dtypes = {array.dtype for array in arrays}
     if len(dtypes) == 1 and dtypes != {np.dtype(object)}:
