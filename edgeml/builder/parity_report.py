@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from edgeml.builder.export import plain_label
 from edgeml.builder.parity_rows import ParityRows
 from edgeml.errors import BuildError, ParityError
 from edgeml.runtime.outputs import Outputs
-from edgeml.runtime.prediction import MODEL, Prediction, PredictionBatch
+from edgeml.runtime.prediction import MODEL, TIERS, Prediction, PredictionBatch
 
 WORST_ROWS = 5
 SHOWN_FEATURES = 8
@@ -39,12 +39,14 @@ class Answers:
         scores: Scores [n, k]; None where there are none.
         values: Values [n, m]; None unless a regression.
         relative: Whether the scores are decisions, compared relative to their size.
+        unanswered: Row -> tier and reason, where the bundle's model gave no answer.
     """
 
     labels: NDArray[np.int64] | None = None
     scores: NDArray[np.float64] | None = None
     values: NDArray[np.float64] | None = None
     relative: bool = False
+    unanswered: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         for part in (self.labels, self.values, self.scores):
@@ -59,6 +61,7 @@ class Answers:
             scores=None if self.scores is None else self.scores[chosen],
             values=None if self.values is None else self.values[chosen],
             relative=self.relative,
+            unanswered={at: self.unanswered[row] for at, row in enumerate(chosen.tolist()) if row in self.unanswered},
         )
 
 
@@ -252,7 +255,8 @@ def _shown(answers: Answers, row: int, labels: Sequence[Any] | None) -> dict[str
     for name, part in (("scores", answers.scores), ("values", answers.values)):
         if part is not None:
             shown[name] = [value if np.isfinite(value) else None for value in part[row].tolist()]
-    return shown
+    # Nothing but the reason tells why there is no label: a model that cannot run at all looks like one that is wrong.
+    return {"answered_by": answers.unanswered[row]} if row in answers.unanswered else shown
 
 
 # The pipeline's side
@@ -297,22 +301,31 @@ def batch_answers(batch: PredictionBatch, *, relative: bool = False) -> Answers:
         scores = np.where(by_model[:, None], batch.scores.astype(np.float64), np.nan)
     if batch.values is not None:
         values = np.where(by_model[:, None], batch.values.astype(np.float64).reshape(len(batch), -1), np.nan)
-    return Answers(labels, scores, values, relative)
+    others = np.flatnonzero(~by_model).tolist()
+    unanswered = {row: _unanswered(TIERS[batch.tiers[row]], batch.reasons.get(row)) for row in others}
+    return Answers(labels, scores, values, relative, unanswered)
 
 
 def single_answer(answer: Prediction, outputs: Outputs) -> Answers:
     """One Prediction as answers; a row that the model did not answer has label -1 and NaN."""
     by_model = answer.tier == "model"
+    unanswered = {} if by_model else {0: _unanswered(answer.tier, answer.reason)}
     if outputs.labels is None:
         width = outputs.n_values or 1
         given = answer.value if isinstance(answer.value, list) else [answer.value]
-        return Answers(values=np.array([given if by_model else [np.nan] * width], dtype=np.float64))
+        values = np.array([given if by_model else [np.nan] * width], dtype=np.float64)
+        return Answers(values=values, unanswered=unanswered)
     index = outputs.labels.index(answer.label) if by_model and answer.label is not None else -1
     scores = None
     if outputs.scores is not None:
         keyed = (answer.scores or {}) if by_model else {}
         scores = np.array([[keyed.get(str(label), np.nan) for label in outputs.labels]], dtype=np.float64)
-    return Answers(np.array([index], dtype=np.int64), scores, relative=outputs.scores == "decision")
+    relative = outputs.scores == "decision"
+    return Answers(np.array([index], dtype=np.int64), scores, relative=relative, unanswered=unanswered)
+
+
+def _unanswered(tier: str, reason: str | None) -> str:
+    return f"{tier}: {reason}" if reason else tier
 
 
 def joined(parts: Sequence[Answers]) -> Answers:
@@ -322,4 +335,9 @@ def joined(parts: Sequence[Answers]) -> Answers:
         arrays = [getattr(part, name) for part in parts]
         return None if any(array is None for array in arrays) else np.concatenate(arrays)
 
-    return Answers(stack("labels"), stack("scores"), stack("values"), parts[0].relative)
+    unanswered: dict[int, str] = {}
+    start = 0
+    for part in parts:
+        unanswered |= {start + row: said for row, said in part.unanswered.items()}
+        start += len(part)
+    return Answers(stack("labels"), stack("scores"), stack("values"), parts[0].relative, unanswered)

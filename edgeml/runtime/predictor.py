@@ -98,6 +98,7 @@ class Predictor:
         self._match_one = rules.match_one if rules is not None and rules.rules else None
         self._rule_answers = self._answers_of_rules()
         self._abstains = np.array([answer is None for answer in self._rule_answers], dtype=bool)
+        self._takes_numbers = isinstance(session, NativeSession) or any(i.name == "dense" for i in session.inputs)
         self._lanes: list[Lane] = []
         self._lanes.append(self._new_lane())
 
@@ -431,7 +432,8 @@ class Predictor:
         if self.program.strings:
             dense = np.empty((count, self.program.n_outputs), dtype=self.program.dtype)
             lane.encoder.encode(frame.capsule, dense, rows)
-            feeds: dict[str, NDArray[Any]] = {"dense": dense}
+            # A model that takes nothing but strings has no input for numbers.
+            feeds: dict[str, NDArray[Any]] = {"dense": dense} if self._takes_numbers else {}
             for name in self.program.strings:
                 feeds[name] = self.reader.text_column(frame, name, rows)
             given = self.session.run(feeds)

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from edgeml.builder.parity_report import Answers, check_parity
+from edgeml.builder.parity_report import Answers, check_parity, joined, single_answer
 from edgeml.builder.parity_rows import ParityRows
 from edgeml.errors import BuildError, ParityError
+from edgeml.runtime.predictor import Predictor
 
 SUMMARY = {"rows", "kinds", "flips", "ties", "undefined", "refused", "max_difference"}
 
@@ -154,3 +155,19 @@ def test_answers_of_another_shape_are_an_error():
         check_parity(valued([1.0], [2.0]), valued([1.0]))
     with pytest.raises(BuildError, match=r"shape \(1, 2\), got \(1, 3\)"):
         check_parity(labelled([0], [[0.5, 0.5]]), labelled([0], [[0.5, 0.3, 0.2]]))
+
+
+def test_an_answer_of_the_fallback_says_so_and_why():
+    failed = Answers(labels=np.array([-1]), unanswered={0: "fallback: the model has no input 'x'"})
+    got = joined([labelled([0]), failed])
+    report = check_parity(labelled([0, 1]), got, labels=["no", "yes"])
+    assert report.worst[0]["got"] == {"answered_by": "fallback: the model has no input 'x'"}
+    with pytest.raises(ParityError, match="expected {'label': 'yes'}, got .*fallback: the model has no input"):
+        report.require()
+    assert got.rows(np.array([1])).unanswered == {0: "fallback: the model has no input 'x'"}
+
+
+def test_both_ways_of_asking_hand_on_the_reason(penguins_bundle):
+    predictor = Predictor.from_bundle(penguins_bundle)
+    fallback = predictor._fallback("it is broken")
+    assert single_answer(fallback, predictor.outputs).unanswered == {0: "fallback: it is broken"}
