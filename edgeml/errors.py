@@ -12,6 +12,14 @@
     │   ├── DigestError         some bytes are not those that were packed
     │   ├── SignatureError      not signed by enough trusted keys
     │   └── RequirementError    this box cannot run the bundle
+    ├── StoreError              the store of a box refuses
+    │   ├── StateError          its record is damaged or of a newer edgeml
+    │   ├── NotInstalledError   the bundle that was named is not there
+    │   ├── ConflictError       another change is under way, or stands against this one
+    │   ├── OrderError          order or trust forbid it: replayed, expired, denied, below the security epoch
+    │   └── StorageError        the disk is full beyond the quota, or can no longer be trusted
+    ├── TransferError           a bundle cannot be moved over the network
+    ├── AdmissionError          a bundle may not run on this box
     ├── ModelError              the model cannot be opened or run
     └── RequestError            a request cannot be answered
         └── SchemaError         records break the schema
@@ -92,6 +100,58 @@ class SignatureError(BundleError):
 
 class RequirementError(BundleError):
     """This box cannot run the bundle."""
+
+
+class StoreError(EdgemlError):
+    """The store of a box refuses."""
+
+
+class StateError(StoreError):
+    """The store's record is damaged, or of a newer edgeml."""
+
+
+class NotInstalledError(StoreError):
+    """The bundle that was named is not there."""
+
+
+class ConflictError(StoreError):
+    """Another change is under way, or stands against this one."""
+
+
+class OrderError(StoreError):
+    """Order or trust forbid it: replayed, expired, denied, or below the security epoch."""
+
+
+class StorageError(StoreError):
+    """The disk is full beyond the quota, or can no longer be trusted."""
+
+
+class TransferError(EdgemlError):
+    """A bundle cannot be moved over the network.
+
+    Attributes:
+        status: The HTTP status that the other side answered with; None where it gave no answer.
+        code: The registry's own word, such as ``MANIFEST_UNKNOWN``, or ours in small letters, such as ``too_slow``;
+            empty where there is none.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class AdmissionError(EdgemlError):
+    """A bundle may not run on this box: it was tried, and it is the bundle's fault.
+
+    Attributes:
+        code: ``signature``, ``structure``, ``requirement``, ``scan``, ``model``, ``golden_rows``, ``memory``, ``time``
+            or ``crash``.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ModelError(EdgemlError):

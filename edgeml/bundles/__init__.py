@@ -1,8 +1,9 @@
-"""What is shipped: the bundle, its file format, its signatures, and the keys that are trusted.
+"""What is shipped and where it is kept: the bundle, its file format, its signatures, trusted keys, the store of a box.
 
-Law: knows files and bytes, and nothing of models, numpy or HTTP. May be imported by every room; imports only
-``edgeml.errors``. ``cryptography`` appears in ``signing`` alone, the disk is touched in ``files`` alone. Nothing in a
-bundle is ever unpickled, evaluated, imported, or extracted to a path that the bundle names.
+Law: knows files and bytes, and nothing of models or numpy. May be imported by every room; imports only
+``edgeml.errors``. ``cryptography`` appears in ``signing`` alone, urllib3 in ``registry`` alone; the disk is touched in
+``disk``, ``files`` and (SQLite) ``journal`` alone. Nothing in a bundle is ever unpickled, evaluated, imported, or
+extracted to a path that the bundle names.
 """
 
 from edgeml.bundles.archive import Limits

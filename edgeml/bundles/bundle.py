@@ -15,7 +15,7 @@ What was hashed is what is kept in memory and handed out: the file is read once 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -29,7 +29,7 @@ from edgeml.bundles.keyring import Keyring
 from edgeml.bundles.layout import entries, read_blobs, read_head
 from edgeml.bundles.manifest import CONFIG_MAX_BYTES, CONFIG_TYPE, MANIFEST_TYPE, Descriptor, Manifest, member_kind
 from edgeml.bundles.signing import PrivateKey, Signature
-from edgeml.errors import ArchiveError, BundleError
+from edgeml.errors import ArchiveError, BundleError, DigestError
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,25 +138,57 @@ class Bundle:
     def _read(cls, stream: BinaryIO, size: int, keyring: Keyring | None, limits: Limits, now: float | None) -> Bundle:
         reader = ArchiveReader(stream, size, limits)
         head = read_head(reader, limits)
-        signers: frozenset[str] = frozenset()
-        if keyring is not None:
-            signers = keyring.check(MANIFEST_TYPE, head.manifest, head.signatures, now=now)
+        signers = _signers(keyring, head.manifest, head.signatures, now)
         manifest = Manifest.from_bytes(head.manifest, limits)
         if manifest.version != head.version:
             raise ArchiveError(f"index.json calls this version {head.version}, and the manifest {manifest.version}")
-        blobs = read_blobs(reader, manifest, head)
+        return cls._assembled(manifest, head.manifest, head.signatures, signers, read_blobs(reader, manifest, head))
+
+    @classmethod
+    def from_blobs(
+        cls,
+        manifest_bytes: bytes,
+        signatures: Sequence[Signature],
+        fetch: Callable[[Descriptor], bytes],
+        *,
+        keyring: Keyring | None = None,
+        limits: Limits | None = None,
+        now: float | None = None,
+    ) -> Bundle:
+        """Makes a bundle of blobs that are kept one by one, and verifies all of them; otherwise as ``read``.
+
+        Args:
+            manifest_bytes: The manifest's exact bytes.
+            signatures: The signatures that are known.
+            fetch: Gives the bytes of a blob; asked only once the signatures are good.
+            keyring: The keys to trust.
+            limits: What is accepted at most.
+            now: Seconds since 1970, for the keyring's expiry.
+        """
+        limits = limits or Limits()
+        signers = _signers(keyring, manifest_bytes, signatures, now)
+        manifest = Manifest.from_bytes(manifest_bytes, limits)
+        blobs: dict[str, bytes] = {}
+        for where, descriptor in (("config", manifest.config), *manifest.members.items()):
+            if descriptor.digest not in blobs:
+                blobs[descriptor.digest] = _verified(where, descriptor, fetch(descriptor))
+        return cls._assembled(manifest, manifest_bytes, tuple(signatures), signers, blobs)
+
+    @classmethod
+    def _assembled(
+        cls,
+        manifest: Manifest,
+        manifest_bytes: bytes,
+        signatures: tuple[Signature, ...],
+        signers: frozenset[str],
+        blobs: Mapping[str, bytes],
+    ) -> Bundle:
+        """Checks the structure of what was read and found to be what the manifest says."""
         config_bytes = blobs[manifest.config.digest]
-        config = parse_canonical(config_bytes, "config")
-        check_config(config)
-        if (manifest.name, manifest.version, manifest.created) != (
-            config["name"],
-            config["version"],
-            config.get("created"),
-        ):
-            raise ArchiveError("the manifest's annotations (title, version, created) are not those of the config")
+        config = config_of(manifest, config_bytes)
         members = {name: blobs[descriptor.digest] for name, descriptor in manifest.members.items()}
         _check_members(members, ArchiveError)
-        return cls(manifest, head.manifest, config, config_bytes, MappingProxyType(members), head.signatures, signers)
+        return cls(manifest, manifest_bytes, config, config_bytes, MappingProxyType(members), signatures, signers)
 
     @property
     def name(self) -> str:
@@ -244,6 +276,35 @@ def verify(bundle: Bundle, keyring: Keyring, *, now: float | None = None) -> fro
         SignatureError: They are too few, or the keyring has expired.
     """
     return keyring.check(MANIFEST_TYPE, bundle.manifest_bytes, bundle.signatures, now=now)
+
+
+def config_of(manifest: Manifest, config_bytes: bytes) -> dict[str, Any]:
+    """Reads a bundle's config and compares it with the manifest.
+
+    Raises:
+        RequirementError: The bundle's format is not one that this edgeml reads.
+        BundleError: The config breaks the format, or says otherwise than the manifest's annotations.
+    """
+    config = parse_canonical(config_bytes, "config")
+    check_config(config)
+    said = (manifest.name, manifest.version, manifest.created)
+    if said != (config["name"], config["version"], config.get("created")):
+        raise ArchiveError("the manifest's annotations (title, version, created) are not those of the config")
+    return config
+
+
+def _signers(
+    keyring: Keyring | None, manifest: bytes, signatures: Sequence[Signature], now: float | None
+) -> frozenset[str]:
+    if keyring is None:
+        return frozenset()
+    return keyring.check(MANIFEST_TYPE, manifest, signatures, now=now)
+
+
+def _verified(where: str, descriptor: Descriptor, data: bytes) -> bytes:
+    if len(data) != descriptor.size or digest_of(data) != descriptor.digest:
+        raise DigestError(f"{where} holds other bytes than were packed: {len(data)} bytes with {digest_of(data)}")
+    return data
 
 
 def _check_members(members: Mapping[str, bytes], error: type[BundleError]) -> None:

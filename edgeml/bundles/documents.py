@@ -14,7 +14,7 @@ import json
 import math
 from typing import Any
 
-from edgeml.errors import ArchiveError, BundleError
+from edgeml.errors import ArchiveError, BundleError, EdgemlError
 
 MAX_DEPTH = 32
 
@@ -22,7 +22,7 @@ _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 
 
-def canonical(document: Any, where: str, *, error: type[BundleError] = BundleError) -> bytes:
+def canonical(document: Any, where: str, *, error: type[EdgemlError] = BundleError) -> bytes:
     """Writes a document in its one form.
 
     Args:
@@ -31,7 +31,7 @@ def canonical(document: Any, where: str, *, error: type[BundleError] = BundleErr
         error: What is raised.
 
     Raises:
-        BundleError: The document holds something that JSON cannot say.
+        EdgemlError: The document holds something that JSON cannot say (``error`` says which kind).
     """
     try:
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -40,7 +40,7 @@ def canonical(document: Any, where: str, *, error: type[BundleError] = BundleErr
         raise error(f"{where} cannot be written as JSON: {reason}") from reason
 
 
-def parse(data: bytes, where: str, *, error: type[BundleError] = ArchiveError) -> Any:
+def parse(data: bytes, where: str, *, error: type[EdgemlError] = ArchiveError) -> Any:
     """Reads a document.
 
     Args:
@@ -49,7 +49,7 @@ def parse(data: bytes, where: str, *, error: type[BundleError] = ArchiveError) -
         error: What is raised.
 
     Raises:
-        BundleError: The bytes are not strict JSON (``error`` says which kind).
+        EdgemlError: The bytes are not strict JSON (``error`` says which kind).
     """
     if _deeper_than(data, MAX_DEPTH):
         raise error(f"{where} is nested deeper than {MAX_DEPTH} levels")
@@ -59,7 +59,7 @@ def parse(data: bytes, where: str, *, error: type[BundleError] = ArchiveError) -
         raise error(f"{where} is not strict JSON: {reason}") from reason
 
 
-def parse_object(data: bytes, where: str, *, error: type[BundleError] = ArchiveError) -> dict[str, Any]:
+def parse_object(data: bytes, where: str, *, error: type[EdgemlError] = ArchiveError) -> dict[str, Any]:
     """Reads a document that must be one JSON object; otherwise as ``parse``."""
     document = parse(data, where, error=error)
     if not isinstance(document, dict):
@@ -67,7 +67,7 @@ def parse_object(data: bytes, where: str, *, error: type[BundleError] = ArchiveE
     return document
 
 
-def parse_canonical(data: bytes, where: str, *, error: type[BundleError] = ArchiveError) -> dict[str, Any]:
+def parse_canonical(data: bytes, where: str, *, error: type[EdgemlError] = ArchiveError) -> dict[str, Any]:
     """Reads one JSON object that must be in canonical form; otherwise as ``parse``."""
     document = parse_object(data, where, error=error)
     if canonical(document, where, error=error) != data:

@@ -1,4 +1,4 @@
-"""Every touch of the disk by this room, in one place, so that faults can be injected at operation 1, 2, 3 ...
+"""Files written so that a reader, and a power cut, find the whole old or the whole new one.
 
 1. A file that others may read is replaced as a whole: temporary file in the same folder -> fsync -> rename -> fsync
    of the folder. A reader sees the complete old or the complete new file, and success means that a power cut cannot
@@ -8,7 +8,7 @@
 3. A secret is created for its owner only, and never written over an existing file.
 4. Only regular files are opened for reading: a pipe or device in the place of a bundle would never end.
 
-Errors of the disk stay ``OSError``: a bad disk is not a bad bundle, and must not be taken for one.
+The single steps are in ``disk``, which the recipes take as an argument.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeml.bundles.disk import SYSTEM, Disk
 from edgeml.errors import ArchiveError
 
 
@@ -63,69 +64,81 @@ def read_file(path: str | Path, *, max_bytes: int) -> bytes:
     return data
 
 
-def replace_file(path: str | Path, chunks: Iterable[bytes]) -> None:
+def replace_file(path: str | Path, chunks: Iterable[bytes], *, mode: int = 0o644, disk: Disk = SYSTEM) -> None:
     """Writes a file, durably and as a whole; whatever was there before is replaced.
 
     Args:
         path: The file; its folder must exist.
         chunks: The content, piece by piece.
+        mode: Permission bits.
+        disk: Where.
 
     Raises:
-        OSError: The disk refused; the old file, if any, is untouched.
+        OSError: The disk refused; the old file, if any, is untouched unless the folder could not be synced.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name[:64]}.{os.urandom(6).hex()}.tmp")
+    temporary = temporary_name(target)
+    write_new(temporary, chunks, mode, disk=disk)
     try:
-        _write_new(temporary, chunks, 0o644)
-        os.rename(temporary, target)
+        disk.rename(temporary, target)
     except BaseException:
-        _forget(temporary)
+        forget(temporary, disk=disk)
         raise
-    _sync_folder(target.parent)
+    disk.sync_folder(target.parent)
 
 
-def create_file(path: str | Path, data: bytes, *, mode: int = 0o644) -> None:
+def create_file(path: str | Path, data: bytes, *, mode: int = 0o644, disk: Disk = SYSTEM) -> None:
     """Writes a new file, durably; refuses where the name is taken.
 
     Args:
         path: The file; its folder must exist.
         data: The content.
         mode: Permission bits, set before the first byte is written.
+        disk: Where.
 
     Raises:
         FileExistsError: The name is taken, even by a broken link.
         OSError: The disk refused; no file is left behind.
     """
     target = Path(path)
+    write_new(target, [data], mode, disk=disk)
+    disk.sync_folder(target.parent)
+
+
+def temporary_name(target: Path) -> Path:
+    """A name beside a file that nobody has, hidden and ending in ``.tmp``."""
+    return target.with_name(f".{target.name[:64]}.{os.urandom(6).hex()}.tmp")
+
+
+def write_new(path: Path, chunks: Iterable[bytes], mode: int, *, disk: Disk = SYSTEM) -> None:
+    """Writes a new file and syncs its bytes; its name is not synced yet.
+
+    Args:
+        path: A free name.
+        chunks: The content, piece by piece.
+        mode: Permission bits.
+        disk: Where.
+
+    Raises:
+        FileExistsError: The name is taken.
+        OSError: The disk refused; no file is left behind.
+    """
+    descriptor = disk.create(path, mode)
     try:
-        _write_new(target, [data], mode)
-    except FileExistsError:
-        raise
+        try:
+            for chunk in chunks:
+                disk.write(descriptor, chunk)
+            disk.sync(descriptor)
+        finally:
+            disk.close(descriptor)
     except BaseException:
-        _forget(target)
+        forget(path, disk=disk)
         raise
-    _sync_folder(target.parent)
 
 
-def _write_new(path: Path, chunks: Iterable[bytes], mode: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, mode), "wb") as stream:
-        for chunk in chunks:
-            stream.write(chunk)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def forget(path: Path, *, disk: Disk = SYSTEM) -> None:
+    """Removes a file that is of no use any more, if that can be done."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _forget(path: Path) -> None:
-    try:
-        os.unlink(path)
+        disk.unlink(path)
     except OSError:
-        pass  # the first error is the one that counts
+        pass  # the error that led here is the one that counts

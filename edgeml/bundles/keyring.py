@@ -66,7 +66,7 @@ class Keyring:
         if self.version < 1:
             raise SignatureError("a keyring's version is 1 or more")
         if self.expires is not None:
-            _seconds(self.expires)
+            time_of(self.expires, "the keyring's expires")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Keyring:
@@ -142,7 +142,8 @@ class Keyring:
         Raises:
             SignatureError: The keyring has expired, or fewer than ``threshold`` of its keys have signed.
         """
-        if self.expires is not None and (time.time() if now is None else now) >= _seconds(self.expires):
+        now = time.time() if now is None else now
+        if self.expires is not None and now >= time_of(self.expires, "the keyring's expires"):
             raise SignatureError(
                 f"the keyring (version {self.version}) expired at {self.expires}; install its successor"
             )
@@ -244,13 +245,25 @@ def rotate(
     return old.accept(successor.sign(*signers))
 
 
-def _seconds(text: str) -> float:
+def time_of(text: str, what: str) -> float:
+    """Reads a time as it stands in signed documents.
+
+    Args:
+        text: ``YYYY-MM-DDTHH:MM:SSZ``.
+        what: What the time is called in messages.
+
+    Returns:
+        Seconds since 1970.
+
+    Raises:
+        SignatureError: It does not look like that.
+    """
     try:
         if not _TIME.match(text):
             raise ValueError(text)
         return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC).timestamp()
     except ValueError:
-        raise SignatureError(f"the keyring's expires must look like 2027-01-31T00:00:00Z, not {text[:40]!r}") from None
+        raise SignatureError(f"{what} must look like 2027-01-31T00:00:00Z, not {text[:40]!r}") from None
 
 
 def _list(signatures: Sequence[Signature]) -> str:

@@ -1,0 +1,139 @@
+"""What happened on this box, and why: an append-only list of events in SQLite.
+
+1. It is told after a change is on the disk, and decides nothing: a journal that cannot be written never stops a change.
+   What could not be written is kept in memory (bounded) and written with the next event.
+2. Each line carries the whole record as it was after the change, so that the newest line can stand in for a record
+   that is lost together with its backup.
+3. It keeps the newest events only, within a bound.
+
+SQLite runs in WAL mode with full syncing: one small write for each event, and events are rare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeml.bundles.transitions import Event
+
+KEPT_EVENTS = 5_000
+WAITING_EVENTS = 200
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL, kind TEXT NOT NULL, model TEXT NOT NULL,
+    digest TEXT NOT NULL, reason TEXT NOT NULL, signal TEXT NOT NULL, generation INTEGER NOT NULL, state BLOB)
+"""
+_INSERT = (
+    "INSERT INTO events (at, who, kind, model, digest, reason, signal, generation, state) VALUES (?,?,?,?,?,?,?,?,?)"
+)
+_SELECT = "SELECT id, at, who, kind, model, digest, reason, signal, generation FROM events"
+_Row = tuple[float, str, str, str, str, str, str, int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as it was written down.
+
+    Attributes:
+        id: Its number, rising.
+        at: Seconds since 1970 by the box's clock.
+        who: Who asked: ``cli``, ``api:<token name>``, ``supervisor``.
+        event: What happened.
+        generation: The record's generation after it.
+    """
+
+    id: int
+    at: float
+    who: str
+    event: Event
+    generation: int
+
+
+class Journal:
+    """The journal of one store.
+
+    Args:
+        path: The SQLite file; None keeps the journal in memory.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._waiting: deque[_Row] = deque(maxlen=WAITING_EVENTS)
+        self._lock = threading.Lock()
+        self._memory: sqlite3.Connection | None = (
+            _prepared(sqlite3.connect(":memory:", check_same_thread=False)) if (path is None) else None
+        )
+        self.failure = ""
+
+    def append(self, events: Sequence[Event], *, at: float, who: str, generation: int, state: bytes) -> None:
+        """Writes events down. Never raises: what cannot be written waits, and ``failure`` says why.
+
+        Args:
+            events: What happened.
+            at: Seconds since 1970.
+            who: Who asked.
+            generation: The record's generation after the events.
+            state: The whole record after the events.
+        """
+        with self._lock:
+            self._waiting.extend(
+                (at, who, each.kind, each.model, each.digest, each.reason, each.signal, generation, state)
+                for each in events
+            )
+            try:
+                with self._open() as database, database:
+                    database.executemany(_INSERT, list(self._waiting))
+                    database.execute("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (KEPT_EVENTS,))
+                self._waiting.clear()
+                self.failure = ""
+            except (sqlite3.Error, OSError) as error:
+                self.failure = str(error)
+
+    def entries(self, *, model: str | None = None, limit: int = 100) -> list[Entry]:
+        """The newest events, newest first; empty where the journal cannot be read.
+
+        Args:
+            model: Only this model's.
+            limit: At most so many.
+        """
+        where, values = ("", ()) if model is None else (" WHERE model = ?", (model,))
+        try:
+            with self._open() as database:
+                rows = database.execute(f"{_SELECT}{where} ORDER BY id DESC LIMIT ?", (*values, limit)).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            self.failure = str(error)
+            return []
+        return [Entry(row[0], row[1], row[2], Event(*row[3:8]), row[8]) for row in rows]
+
+    def last_state(self) -> bytes | None:
+        """The record as it stood after the newest event; None where nobody knows."""
+        try:
+            with self._open() as database:
+                row = database.execute("SELECT state FROM events ORDER BY id DESC LIMIT 1").fetchone()
+        except (sqlite3.Error, OSError):
+            return None
+        return None if row is None else bytes(row[0])
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        # Opened for each use: events are rare, and no handle is open when a worker is started.
+        if self._memory is not None:
+            yield self._memory
+            return
+        assert self._path is not None
+        with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as database:
+            yield _prepared(database)
+
+
+def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=FULL")
+    database.execute("PRAGMA journal_size_limit=1048576")
+    database.execute(_SCHEMA)
+    return database

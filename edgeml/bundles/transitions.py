@@ -1,0 +1,472 @@
+"""What may become of a store's state: pure rules, values in and values out. Disk, clock and lock are in ``store``.
+
+Rules of order and trust:
+
+1. A version label names one digest for ever; it is shown, never compared.
+2. ``deploy_seq`` rises with every order carried out; an order that is not newer is a replay. A deliberate downgrade is
+   a newer order that names an old bundle.
+3. A bundle whose security epoch is below ``min_epoch`` is neither installed nor activated nor gone back to.
+   ``min_epoch`` rises only when a bundle is confirmed, so that a bundle on trial can always be gone back from.
+4. Going back to a bundle that was confirmed on this box needs no order and no network.
+5. A bundle that was gone back from is denied until a newer order names it, or the operator lifts the denial: nothing
+   flaps.
+6. Asking for what is already so changes nothing and is no error.
+
+Sources of the rules: SRE of update systems (RAUC mark-good, Android's rollback protection raised only after success,
+the order numbers of The Update Framework and Uptane).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from edgeml.bundles.order import Order
+from edgeml.bundles.state import TRIES, Denial, ModelState, Release, State, bare
+from edgeml.errors import ConflictError, NotInstalledError, OrderError
+
+# The newest denials that are remembered for each model; an older one has long lost its blobs.
+MOST_DENIED = 32
+REASON_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the journal.
+
+    Attributes:
+        kind: ``installed``, ``activated``, ``confirmed``, ``rejected``, ``rolled_back``, ``denied``, ``allowed``,
+            ``removed``, ``tried``, ``died``, ``keyring``, ``settings`` or ``recovered``.
+        model: Name of the model; empty where none is concerned.
+        digest: Hex digest concerned; empty where there is none.
+        reason: A sentence for people.
+        signal: Stable word for what caused it, such as ``process_deaths``; empty for a person's decision.
+    """
+
+    kind: str
+    model: str = ""
+    digest: str = ""
+    reason: str = ""
+    signal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a worker is to load for a model.
+
+    Attributes:
+        model: Name.
+        digest: Hex digest that answers; None where nothing can answer.
+        trial: Whether it is on trial.
+        previous: The one to keep warm beside it, None where there is none.
+        reason: Why nothing can answer; empty otherwise.
+    """
+
+    model: str
+    digest: str | None
+    trial: bool = False
+    previous: str | None = None
+    reason: str = ""
+
+
+Change = tuple[State, tuple[Event, ...]]
+NOTHING: tuple[Event, ...] = ()
+
+
+def install(state: State, name: str, digest: str, release: Release) -> Change:
+    """Adds a bundle whose bytes are all on the disk and whose signatures are good.
+
+    Raises:
+        OrderError: Its security epoch is below the box's.
+        ConflictError: The version label already names another digest.
+    """
+    model = state.model(name)
+    known = model.releases.get(digest)
+    if known is not None:
+        merged = tuple(sorted({*known.envelopes, *release.envelopes}))
+        if merged == known.envelopes:
+            return state, NOTHING
+        return _with_release(state, name, digest, replace(known, envelopes=merged)), (Event("installed", name, digest),)
+    _check_epoch(model, release, f"{name} {release.version}")
+    for other, found in model.releases.items():
+        if found.version == release.version:
+            raise ConflictError(
+                f"{name} {release.version} is installed with digest sha256:{other[:12]}..., and versions never change; "
+                "give the new bundle another version"
+            )
+    return _with_release(state, name, digest, release), (Event("installed", name, digest, release.version),)
+
+
+def activate(state: State, digest: str, *, order: Order | None = None, now: bool = False, who: str = "") -> Change:
+    """Puts an installed bundle on trial, or with ``now`` makes it the active one at once.
+
+    Raises:
+        NotInstalledError: It is not installed.
+        OrderError: The order is a replay or names something else, the epoch is too low, or the bundle is denied.
+        ConflictError: Another bundle is on trial.
+    """
+    name, model, release = _installed(state, digest)
+    digest = bare(digest)
+    if order is not None:
+        _check_order(state, name, model, digest, order)
+    _check_epoch(model, release, f"{name} {release.version}")
+    denial = model.denied.get(digest)
+    if denial is not None and (order is None or order.seq <= denial.seq):
+        raise OrderError(
+            f"{name} {release.version} is denied on this box: {denial.reason}; give an order with a number above "
+            f"{denial.seq}, or lift the denial with 'edgeml deny --lift {_short(digest)}'"
+        )
+    model = replace(
+        model,
+        deploy_seq=model.deploy_seq if order is None else order.seq,
+        denied=_without(model.denied, digest),
+    )
+    if model.active == digest and model.candidate is None:
+        return _same_or(state, name, model, Event("activated", name, digest, "was active already"))
+    if model.candidate not in (None, digest):
+        raise ConflictError(
+            f"{name} {model.releases[model.candidate].version} is on trial; confirm it or roll it back first"
+        )
+    if now:
+        state = state.with_model(name, replace(model, candidate=digest))
+        return _confirm(state, name, digest, Event("activated", name, digest, _by("without trial", who)))
+    if model.candidate == digest:
+        return _same_or(state, name, model, Event("activated", name, digest, "was on trial already"))
+    model = replace(model, candidate=digest, tries_left=TRIES, releases=_marked(model, digest, "trial"))
+    return state.with_model(name, model), (Event("activated", name, digest, _by("on trial", who)),)
+
+
+def confirm(state: State, name: str, digest: str | None = None, *, reason: str = "", signal: str = "") -> Change:
+    """Makes the bundle on trial the active one. Only now the box's security epoch rises.
+
+    Raises:
+        NotInstalledError: Nothing, or another bundle, is on trial.
+    """
+    model = _known(state, name)
+    wanted = model.candidate if digest is None else bare(digest)
+    if wanted is not None and wanted == model.active and model.candidate is None:
+        return state, NOTHING
+    if wanted is None or wanted != model.candidate:
+        raise NotInstalledError(f"{name}: {'that bundle' if digest else 'nothing'} is on trial; see 'edgeml releases'")
+    return _confirm(state, name, wanted, Event("confirmed", name, wanted, reason, signal))
+
+
+def roll_back(state: State, name: str, to: str | None = None, *, reason: str, signal: str = "") -> Change:
+    """Goes back: from a bundle on trial to the active one, otherwise to the previous or a named one.
+
+    Raises:
+        NotInstalledError: There is nothing to go back to.
+        OrderError: The one to go back to was never confirmed here, is denied, or is below the security epoch.
+    """
+    model = _known(state, name)
+    target = None if to is None else bare(to)
+    events: list[Event] = []
+    if model.candidate is not None and target != model.candidate:
+        left = model.candidate
+        model = replace(_denied(model, left, reason), candidate=None, tries_left=0)
+        events.append(Event("rolled_back", name, left, reason, signal))
+        if target in (None, model.active):
+            return state.with_model(name, model), tuple(events)
+    elif target is not None and target == model.active:
+        return state, NOTHING
+    target = target if target is not None else model.previous
+    if target is None:
+        raise NotInstalledError(f"{name}: there is no earlier bundle to go back to")
+    if target not in model.releases:
+        raise NotInstalledError(f"{name}: {_short(target)} is not installed; see 'edgeml releases'")
+    release = model.releases[target]
+    if not release.confirmed:
+        raise OrderError(f"{name} {release.version} was never confirmed on this box; activate it instead")
+    if target in model.denied:
+        raise OrderError(f"{name} {release.version} is denied on this box: {model.denied[target].reason}")
+    _check_epoch(model, release, f"{name} {release.version}")
+    if model.active is not None:
+        events.append(Event("rolled_back", name, model.active, reason, signal))
+        model = _denied(model, model.active, reason)
+    state = state.with_model(name, replace(model, candidate=target))
+    state, _ = _confirm(state, name, target, Event("confirmed", name, target))
+    return state, (*events, Event("activated", name, target, f"gone back to: {reason}", signal))
+
+
+def deny(state: State, digest: str, *, reason: str) -> Change:
+    """Forbids an installed bundle that does not answer now.
+
+    Raises:
+        NotInstalledError: It is not installed.
+        ConflictError: It is answering; roll back instead.
+    """
+    name, model, release = _installed(state, digest)
+    digest = bare(digest)
+    if digest in (model.active, model.candidate):
+        raise ConflictError(f"{name} {release.version} is answering; go back with 'edgeml rollback' instead")
+    if digest in model.denied:
+        return state, NOTHING
+    model = _denied(model, digest, reason)
+    if model.previous == digest:
+        model = replace(model, previous=_next_best(model))
+    return state.with_model(name, model), (Event("denied", name, digest, reason),)
+
+
+def allow(state: State, digest: str) -> Change:
+    """Lifts a denial.
+
+    Raises:
+        NotInstalledError: It is not installed.
+    """
+    name, model, release = _installed(state, digest)
+    digest = bare(digest)
+    if digest not in model.denied:
+        return state, NOTHING
+    fresh = replace(release, state="superseded" if release.confirmed else "installed", reason="")
+    model = replace(
+        model,
+        denied=_without(model.denied, digest),
+        releases=MappingProxyType(dict(model.releases) | {digest: fresh}),
+    )
+    return state.with_model(name, model), (Event("allowed", name, digest),)
+
+
+def reject(state: State, digest: str, *, reason: str, signal: str) -> Change:
+    """Denies a bundle that admission refused; it was never asked anything.
+
+    Raises:
+        NotInstalledError: It is not installed.
+        ConflictError: It is answering.
+    """
+    name, model, release = _installed(state, digest)
+    digest = bare(digest)
+    if digest in (model.active, model.candidate):
+        raise ConflictError(f"{name} {release.version} is answering; go back with 'edgeml rollback' instead")
+    if release.state == "rejected" and digest in model.denied:
+        return state, NOTHING
+    return state.with_model(name, _denied(model, digest, reason)), (Event("rejected", name, digest, reason, signal),)
+
+
+def load(state: State) -> tuple[State, tuple[Event, ...], tuple[Load, ...]]:
+    """Says what a starting worker is to load, and counts the attempt of each bundle on trial.
+
+    The counted state must be on the disk before the answer is given: a bundle that kills its process, or the whole
+    box, is then abandoned after ``TRIES`` attempts.
+    """
+    events: list[Event] = []
+    loads: list[Load] = []
+    for name in sorted(state.models):
+        model = state.models[name]
+        if model.candidate is not None and model.tries_left == 0:
+            reason = f"it was loaded {TRIES} times and the process ended each time before the trial was over"
+            state, found = roll_back(state, name, reason=reason, signal="process_deaths")
+            events += found
+            model = state.models[name]
+        if model.candidate is not None:
+            model = replace(model, tries_left=model.tries_left - 1)
+            state = state.with_model(name, model)
+            events.append(Event("tried", name, model.candidate or "", f"{model.tries_left} more attempts"))
+            loads.append(Load(name, model.candidate, trial=True, previous=model.active))
+        elif model.active is not None:
+            loads.append(Load(name, model.active, previous=model.previous))
+        else:
+            loads.append(Load(name, None, reason="no bundle is active; activate one"))
+    return state, tuple(events), tuple(loads)
+
+
+def died(state: State, *, how: str) -> Change:
+    """Counts a death of the worker process, as its supervisor saw it, against the newest bundle.
+
+    While a bundle is on trial it is the suspect, and its attempts were counted when it was loaded. Otherwise the
+    bundle that was confirmed last is: after ``TRIES`` deaths it is gone back from, or abandoned where there is no
+    other.
+    """
+    if any(model.candidate is not None for model in state.models.values()):
+        return state, NOTHING
+    answering = [
+        (model.releases[model.active].confirmed, name, model.active)
+        for name, model in state.models.items()
+        if model.active is not None
+    ]
+    if not answering:
+        return state, NOTHING
+    _, name, active = max(answering)
+    model = state.models[name]
+    left = model.deaths_left - 1
+    if left > 0:
+        model = replace(model, deaths_left=left)
+        return state.with_model(name, model), (Event("died", name, active, how),)
+    reason = f"the process died {TRIES} times while it answered, last: {how}"
+    try:
+        return roll_back(state, name, reason=reason, signal="process_deaths")
+    except (NotInstalledError, OrderError):
+        abandoned = replace(_denied(model, active, reason), active=None)
+        word = f"{reason}; there is nothing to go back to"
+        return state.with_model(name, abandoned), (Event("rolled_back", name, active, word, "process_deaths"),)
+
+
+def healthy(state: State) -> Change:
+    """Forgets earlier deaths of the active bundles: the worker has answered well for a while."""
+    worn = [name for name, model in state.models.items() if model.active and model.deaths_left != TRIES]
+    for name in worn:
+        state = state.with_model(name, replace(state.models[name], deaths_left=TRIES))
+    return state, NOTHING
+
+
+def prune(state: State, keep: int) -> Change:
+    """Removes old bundles from the record: all but active, previous, candidate and the ``keep`` newest others.
+
+    Args:
+        state: The record.
+        keep: How many others stay for each model, newest confirmation first, then newest installation.
+    """
+    events: list[Event] = []
+    for name, model in state.models.items():
+        others = sorted(
+            (digest for digest in model.releases if digest not in model.kept),
+            key=lambda digest: (model.releases[digest].confirmed, model.releases[digest].installed, digest),
+            reverse=True,
+        )
+        gone = set(others[keep:])
+        if not gone:
+            continue
+        kept = {digest: release for digest, release in model.releases.items() if digest not in gone}
+        state = state.with_model(name, replace(model, releases=MappingProxyType(kept)))
+        events += [Event("removed", name, digest, model.releases[digest].version) for digest in sorted(gone)]
+    return state, tuple(events)
+
+
+def _confirm(state: State, name: str, digest: str, event: Event) -> Change:
+    model = state.models[name]
+    release = model.releases[digest]
+    releases = dict(model.releases)
+    previous = model.previous
+    if model.active is not None and model.active != digest:
+        old = releases[model.active]
+        if model.active not in model.denied:
+            releases[model.active] = replace(old, state="superseded")
+            previous = model.active
+    releases[digest] = replace(release, state="confirmed", confirmed=state.generation + 1, reason="")
+    model = replace(
+        model,
+        active=digest,
+        candidate=None,
+        tries_left=0,
+        deaths_left=TRIES,
+        min_epoch=max(model.min_epoch, release.epoch),
+        releases=MappingProxyType(releases),
+    )
+    if previous is None or previous == digest or previous in model.denied:
+        previous = _next_best(model)
+    return state.with_model(name, replace(model, previous=previous)), (event,)
+
+
+def _next_best(model: ModelState) -> str | None:
+    """The bundle confirmed last that could still be gone back to."""
+    fit = [
+        digest
+        for digest, release in model.releases.items()
+        if release.confirmed
+        and digest != model.active
+        and digest not in model.denied
+        and release.epoch >= model.min_epoch
+    ]
+    return max(fit, key=lambda digest: model.releases[digest].confirmed, default=None)
+
+
+def _denied(model: ModelState, digest: str, reason: str) -> ModelState:
+    reason = reason[:REASON_CHARACTERS]
+    denied = {other: denial for other, denial in model.denied.items() if other != digest}
+    denied[digest] = Denial(model.deploy_seq, reason)
+    while len(denied) > MOST_DENIED:
+        # The order of insertion is not kept on the disk, so the oldest order's goes, then the smallest digest.
+        del denied[min(denied, key=lambda other: (other == digest, denied[other].seq, other))]
+    releases = dict(model.releases) | {digest: replace(model.releases[digest], state="rejected", reason=reason)}
+    return replace(model, denied=MappingProxyType(denied), releases=MappingProxyType(releases))
+
+
+def _marked(model: ModelState, digest: str, mark: str) -> MappingProxyType[str, Release]:
+    return MappingProxyType(dict(model.releases) | {digest: replace(model.releases[digest], state=mark, reason="")})
+
+
+def _with_release(state: State, name: str, digest: str, release: Release) -> State:
+    model = state.model(name)
+    return state.with_model(name, replace(model, releases=MappingProxyType(dict(model.releases) | {digest: release})))
+
+
+def _without(denied: object, digest: str) -> MappingProxyType[str, Denial]:
+    assert isinstance(denied, MappingProxyType)
+    return MappingProxyType({other: denial for other, denial in denied.items() if other != digest})
+
+
+def _same_or(state: State, name: str, model: ModelState, event: Event) -> Change:
+    if model == state.models[name]:
+        return state, NOTHING
+    return state.with_model(name, model), (event,)
+
+
+def _installed(state: State, digest: str) -> tuple[str, ModelState, Release]:
+    digest = bare(digest)
+    name = state.find(digest)
+    if name is None:
+        raise NotInstalledError(f"{_short(digest)} is not installed; install or push it first")
+    return name, state.models[name], state.models[name].releases[digest]
+
+
+def _known(state: State, name: str) -> ModelState:
+    if name not in state.models:
+        known = ", ".join(sorted(state.models)) or "none"
+        raise NotInstalledError(f"this box has no model {name!r}; it has {known}")
+    return state.models[name]
+
+
+def _check_epoch(model: ModelState, release: Release, what: str) -> None:
+    if release.epoch < model.min_epoch:
+        raise OrderError(
+            f"{what} has security epoch {release.epoch}, and this box accepts {model.min_epoch} or more since it "
+            "confirmed a newer one"
+        )
+
+
+def _check_order(state: State, name: str, model: ModelState, digest: str, order: Order) -> None:
+    if order.model != name or order.digest != digest:
+        raise OrderError(f"the order names {order.model} {_short(order.digest)}, not {name} {_short(digest)}")
+    if order.device not in ("*", state.device):
+        raise OrderError(f"the order is for device {order.device!r}, and this is {state.device!r}")
+    if order.seq < model.deploy_seq or (
+        order.seq == model.deploy_seq and digest not in (model.active, model.candidate)
+    ):
+        raise OrderError(f"order {order.seq} is a replay: order {model.deploy_seq} was carried out already")
+
+
+def _by(how: str, who: str) -> str:
+    return f"{how}, by {who}" if who else how
+
+
+def _short(digest: str) -> str:
+    return f"sha256:{digest[:12]}"
+
+
+def find_release(state: State, text: str, model: str | None = None) -> str:
+    """The hex digest of an installed bundle that a person named.
+
+    Args:
+        state: The record.
+        text: A digest, the first 6 or more of its digits, ``name:version``, or a version label.
+        model: Only among this model's bundles.
+
+    Raises:
+        NotInstalledError: Nothing fits, or several do.
+    """
+    name, _, version = text.rpartition(":")
+    short = text.removeprefix("sha256:")
+    found = {
+        digest: f"{each} {release.version}"
+        for each, known in state.models.items()
+        if model in (None, each)
+        for digest, release in known.releases.items()
+        if digest == short
+        or (len(short) >= 6 and digest.startswith(short))
+        or text == release.version
+        or (name == each and version == release.version)
+    }
+    if len(found) > 1:
+        raise NotInstalledError(f"{text!r} fits {', '.join(sorted(found.values()))}; give more digits of the digest")
+    if not found:
+        raise NotInstalledError(f"no installed bundle is {text!r}; see 'edgeml releases'")
+    return next(iter(found))
