@@ -4,7 +4,8 @@
    1,000 levels or where an override says so). What is none of these is refused, with the remedy.
 2. Bounds are never guessed: what training has not seen is for drift monitoring, not for refusal.
 3. The policies ``missing`` and ``unseen`` are found by asking the fitted pipeline: a few rows are copied, one value
-   is blanked or changed, and what the pipeline raises on is an error for the schema too.
+   is blanked or changed, and what the pipeline raises on is an error for the schema too. A column whose unseen levels
+   the pipeline tells apart is a text (``unseen_levels``).
 4. ``InferredSchema.table`` rebuilds exactly the kind of object that was trained on (column order, dtypes, the same
    marker for a missing value), so that the pipeline can be asked the same question as the compiled core.
 """
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edgeml.builder.unseen_levels import taken_alike
 from edgeml.errors import BuildError, BundleError, SchemaError
 from edgeml.runtime.reader import Frame, RecordReader
 from edgeml.runtime.schema import Feature, Schema
@@ -378,6 +380,31 @@ def _probe(
                 continue
             altered = [{**sample[0], feature.name: value}, *sample[1:]]
             entry[policy] = "allow" if _bears(ask, found, altered) else "error"
+        _settle_unseen(pipeline, found, feature, sample, entry, override)
+
+
+def _settle_unseen(
+    pipeline: Any,
+    found: InferredSchema,
+    feature: Feature,
+    sample: list[dict[str, Any]],
+    entry: dict[str, Any],
+    override: Mapping[str, Any],
+) -> None:
+    """Makes a category a text where the pipeline looks into levels that it has not seen."""
+    if entry.get("unseen") != "allow" or taken_alike(pipeline, found, feature, sample, _unknown_level(feature)):
+        return
+    if override.get("unseen") == "allow":
+        raise BuildError(
+            f"column {feature.name!r}: the pipeline answers some unseen levels differently from others, and a category "
+            "keeps no text of them; override it with {'kind': 'text'}"
+        )
+    if "kind" in override or "levels" in override:
+        entry["unseen"] = "error"
+        return
+    entry["kind"] = "text"
+    for key in ("levels", "unseen"):
+        entry.pop(key, None)
 
 
 def _unknown_level(feature: Feature) -> str:
