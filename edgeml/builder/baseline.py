@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from edgeml.kernels.frame import Frame
+from edgeml.runtime.reader import Frame
 from edgeml.runtime.schema import Feature, Schema
 
 # A level or branch with fewer reference rows than this has no say of its own.

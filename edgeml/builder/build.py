@@ -29,9 +29,9 @@ from edgeml.builder.schema_inference import InferredSchema, infer_schema
 from edgeml.builder.task import Task, task_of
 from edgeml.bundles import Bundle
 from edgeml.errors import BuildError, ParityError
-from edgeml.kernels.frame import Frame
 from edgeml.runtime.prediction import TIERS, PredictionBatch
 from edgeml.runtime.predictor import Predictor
+from edgeml.runtime.reader import Frame
 
 DEFAULT_SLO = {"p99_ms": 20.0, "deadline_ms": 100.0}
 STEPS = (
@@ -166,7 +166,9 @@ def build(
     quality, simplest = _measure_quality(
         task, inferred, predictor, reference_frame, y, check_frame, answers, truth, held_out is not None
     )
-    reference = drift_reference(inferred.schema, reference_frame, predictor.predict_frame(reference_frame))
+    reference = drift_reference(
+        inferred.schema, reference_frame, predictor.predict_frame(reference_frame), predictor.rules
+    )
 
     say(STEPS[6])
     chosen = golden_rows.choose(inferred.schema, check_frame, answers)

@@ -5,7 +5,8 @@
    apart. Mean and M2 (sum of squared deviations, merged by Chan's formula) stand beside them.
 3. A category has its at most 64 most frequent levels, then ``other``; unseen and missing are counted apart.
 4. A text has a histogram of its length in bytes (powers of two) and the count of empty ones.
-5. The answers have label counts, and for scores a histogram of the largest score in 20 equal bins (the confidence).
+5. The answers have label counts, counts of each tier and of the rows on which a rule abstained. What the model gave
+   (confidence: a histogram of the largest score in 20 equal bins; values) is counted over the rows that it answered.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeml.kernels.frame import Frame
-from edgeml.runtime.prediction import PredictionBatch
+from edgeml.runtime.prediction import MODEL, TIERS, PredictionBatch
+from edgeml.runtime.reader import Frame
+from edgeml.runtime.rules import RuleList
 from edgeml.runtime.schema import Schema
 
 NUMBER_BINS = 32
@@ -26,13 +28,16 @@ SCORE_BINS = 20
 TEXT_EDGES = [0, *(2**power for power in range(1, 17))]
 
 
-def drift_reference(schema: Schema, frame: Frame, answers: PredictionBatch) -> dict[str, Any]:
+def drift_reference(
+    schema: Schema, frame: Frame, answers: PredictionBatch, rules: RuleList | None = None
+) -> dict[str, Any]:
     """Counts the reference data.
 
     Args:
         schema: The bundle's schema.
         frame: The reference rows.
         answers: The bundle's own answers to these rows.
+        rules: The bundle's rules, None where it has none; they say on which rows they abstain.
 
     Returns:
         The document of ``reference.json``.
@@ -48,7 +53,7 @@ def drift_reference(schema: Schema, frame: Frame, answers: PredictionBatch) -> d
         else:
             texts = [frame.text(slot.index, row) for row in range(frame.n_rows)]
             features[feature.name] = text_reference(texts)
-    return {"format": 1, "rows": frame.n_rows, "features": features, "answers": _answers(answers)}
+    return {"format": 1, "rows": frame.n_rows, "features": features, "answers": _answers(frame, answers, rules)}
 
 
 def number_reference(values: NDArray[np.float64]) -> dict[str, Any]:
@@ -114,19 +119,35 @@ def text_reference(texts: Sequence[bytes | None]) -> dict[str, Any]:
     }
 
 
-def _answers(answers: PredictionBatch) -> dict[str, Any]:
-    document: dict[str, Any] = {}
+def _answers(frame: Frame, answers: PredictionBatch, rules: RuleList | None) -> dict[str, Any]:
+    tiers = np.bincount(answers.tiers, minlength=len(TIERS)).tolist()
+    document: dict[str, Any] = {
+        "tiers": dict(zip(TIERS, tiers, strict=True)),
+        "abstain": _abstained(frame, rules),
+    }
+    by_model = answers.tiers == MODEL
     if answers.label_index is not None:
         counts = np.bincount(answers.label_index[answers.label_index >= 0], minlength=len(answers.labels))
         document["labels"] = {str(label): int(count) for label, count in zip(answers.labels, counts, strict=True)}
     if answers.scores is not None and answers.scores.shape[1] > 1:
-        top = answers.scores.max(axis=1)
-        low, high = float(min(0.0, top.min())), float(max(1.0, top.max()))
+        # Rows of other tiers have no scores; their NaN would leave no edges to count between.
+        top = answers.scores[by_model].max(axis=1).astype(np.float64)
+        low, high = float(top.min(initial=0.0)), float(top.max(initial=1.0))
         edges = np.linspace(low, high, SCORE_BINS + 1)
         document["confidence"] = {"edges": edges.tolist(), "counts": np.histogram(top, bins=edges)[0].tolist()}
     elif answers.scores is not None:
-        document["score"] = number_reference(answers.scores[:, 0].astype(np.float64))
+        document["score"] = number_reference(answers.scores[by_model, 0].astype(np.float64))
     if answers.values is not None:
-        columns = answers.values.reshape(len(answers), -1).astype(np.float64)
+        columns = answers.values.reshape(len(answers), -1)[by_model].astype(np.float64)
         document["values"] = [number_reference(columns[:, column]) for column in range(columns.shape[1])]
     return document
+
+
+def _abstained(frame: Frame, rules: RuleList | None) -> int:
+    """Rows whose first rule that matches leaves the answer to the model."""
+    if rules is None or not rules.rules:
+        return 0
+    matched = np.full(frame.n_rows, -1, dtype=np.int32)
+    rules.match(frame.capsule, matched)
+    abstains = np.array([rule.abstains for rule in rules.rules])
+    return int(abstains[matched[matched >= 0]].sum())

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeml.kernels.frame import Frame
 from edgeml.runtime.prediction import Prediction, PredictionBatch
+from edgeml.runtime.reader import Frame
 from edgeml.runtime.schema import Schema
 
 GOLDEN_ROWS = 48

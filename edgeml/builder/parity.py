@@ -25,8 +25,8 @@ from edgeml.builder.parity_report import (
 )
 from edgeml.builder.parity_rows import ParityRows, Record, RecordForm, held_out_records, parity_rows
 from edgeml.errors import BuildError, SchemaError
-from edgeml.kernels.frame import Frame
 from edgeml.runtime.predictor import Predictor
+from edgeml.runtime.reader import Frame
 
 __all__ = ["Answers", "ParityReport", "check_parity", "check_pipeline"]
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.svm import LinearSVC
 
+import edgeml
 from edgeml.builder.drift_reference import category_reference, number_reference, text_reference
 
 
@@ -60,6 +63,44 @@ def test_the_bundle_carries_it(penguins_bundle):
         "island",
         "sex",
     }
-    assert sum(document["answers"]["labels"].values()) <= document["rows"]
+    tiers = document["answers"]["tiers"]
+    assert sum(tiers.values()) == document["rows"] and tiers["rule"] > 0 and document["answers"]["abstain"] == 0
+    assert sum(document["answers"]["labels"].values()) == tiers["model"]
     assert document["features"]["sex"]["missing"] > 0
-    assert sum(document["answers"]["confidence"]["counts"]) <= document["rows"]
+    assert sum(document["answers"]["confidence"]["counts"]) == tiers["model"]
+
+
+ROWS = np.array([[-2.0, 0.5], [-1.0, 0.1], [0.5, 0.2], [1.5, 0.9], [2.5, 0.3]] * 20)
+LEFT = {"id": "left", "when": "x0 < -1.5", "then": {"label": 0}}
+ASK = {"id": "ask-the-model", "when": "x0 > 2", "then": "abstain"}
+
+
+def reference_of(model, y, **more):
+    bundle = edgeml.build(model.fit(ROWS, y), ROWS, y, name="drifting", version="1", **more)
+    return json.loads(bundle.members["reference.json"])
+
+
+@pytest.mark.parametrize("model", [LinearSVC(), LogisticRegression()], ids=["decision", "probability"])
+def test_scores_are_counted_over_the_rows_of_the_model(model):
+    document = reference_of(model, (ROWS[:, 0] > 0).astype(int), rules=[LEFT, ASK])
+    answers = document["answers"]
+    assert answers["tiers"] == {"rule": 20, "model": 80, "fallback": 0} and answers["abstain"] == 20
+    assert sum(answers["confidence"]["counts"]) == 80
+    edges = answers["confidence"]["edges"]
+    assert len(edges) == 21 and edges[0] == 0.0 and edges[-1] >= 1.0 and edges == sorted(edges)
+    assert sum(answers["labels"].values()) == 80
+
+
+def test_values_are_counted_over_the_rows_of_the_model():
+    rule = {"id": "left", "when": "x0 < -1.5", "then": {"value": 7.0}}
+    document = reference_of(LinearRegression(), ROWS[:, 0] * 3, rules=[rule])
+    (values,) = document["answers"]["values"]
+    assert (values["n"], values["missing"], sum(values["counts"])) == (80, 0, 80)
+    assert document["answers"]["tiers"]["rule"] == 20 and document["answers"]["abstain"] == 0
+
+
+def test_rules_that_answer_everything_leave_nothing_to_count():
+    document = reference_of(LinearSVC(), (ROWS[:, 0] > 0).astype(int), rules=[LEFT | {"when": "true"}])
+    answers = document["answers"]
+    assert answers["tiers"] == {"rule": 100, "model": 0, "fallback": 0}
+    assert sum(answers["confidence"]["counts"]) == 0 and len(answers["confidence"]["edges"]) == 21
