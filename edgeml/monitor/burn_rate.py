@@ -24,7 +24,7 @@ class Events:
 
     Attributes:
         bad: Number of bad events.
-        total: Number of all events.
+        total: Number of all events; it may lag behind ``bad``, where two counters were not read at one instant.
     """
 
     bad: int
@@ -32,8 +32,8 @@ class Events:
 
     @property
     def share(self) -> float:
-        """The bad share, 0 to 1; 0 where nothing happened."""
-        return self.bad / self.total if self.total else 0.0
+        """The bad share, 0 to 1; 0 where nothing bad happened."""
+        return min(self.bad / self.total, 1.0) if self.total else float(self.bad > 0)
 
 
 class EventRing:
@@ -65,15 +65,15 @@ class EventRing:
 
         Args:
             now: Seconds.
-            bad: How many of them were bad.
+            bad: How many of them were bad; more than ``total`` if their total comes with a later call.
             total: How many there were.
 
         Raises:
-            ValueError: A count is negative, or more were bad than there were.
+            ValueError: A count is negative.
         """
-        if not 0 <= bad <= total:
+        if bad < 0 or total < 0:
             raise ValueError(f"{bad} bad events of {total}")
-        if not total:
+        if not bad and not total:
             return
         number = self._number(now)
         if self._slots:
@@ -105,7 +105,7 @@ class EventRing:
             if len(entry) != 3 or any(type(number) is not int for number in entry):
                 raise ValueError("a slot is [number, bad, all]")
             number, bad, total = entry
-            if not 0 <= bad <= total or (slots and number <= next(reversed(slots))):
+            if bad < 0 or total < 0 or (slots and number <= next(reversed(slots))):
                 raise ValueError(f"slot {number} is out of order, or has {bad} bad events of {total}")
             slots[number] = [bad, total]
         if slots and next(reversed(slots)) - next(iter(slots)) > self._reach:

@@ -49,20 +49,28 @@ def test_an_empty_window_has_no_bad_share():
     assert Events(1, 4).share == 0.25
 
 
+def test_bad_events_may_be_told_before_their_total():
+    ring = EventRing(60, 5)
+    ring.add(1.0, 2, 0)
+    assert ring.events(1.0) == Events(2, 0) and ring.events(1.0).share == 1.0
+    ring.add(1.0, 0, 8)
+    assert ring.events(1.0).share == 0.25 and Events(3, 2).share == 1.0
+
+
 @pytest.mark.parametrize("lengths", [(0, 1), (60, 0), (60, 61), (float("inf"), 1), (float("nan"), 1)])
 def test_impossible_lengths_are_refused(lengths):
     with pytest.raises(ValueError, match="window"):
         EventRing(*lengths)
 
 
-@pytest.mark.parametrize("counts", [(-1, 2), (3, 2)])
+@pytest.mark.parametrize("counts", [(-1, 2), (1, -2)])
 def test_impossible_counts_are_refused(counts):
     with pytest.raises(ValueError, match="bad events"):
         EventRing(60, 5).add(0.0, *counts)
 
 
 @pytest.mark.parametrize(
-    "document", [[[1, 2]], [[1, 0, "2"]], [[2, 0, 1], [1, 0, 1]], [[1, 3, 2]], [[0, 0, 1], [99, 0, 1]]]
+    "document", [[[1, 2]], [[1, 0, "2"]], [[2, 0, 1], [1, 0, 1]], [[1, -3, 2]], [[0, 0, 1], [99, 0, 1]]]
 )
 def test_a_broken_document_is_refused(document):
     with pytest.raises(ValueError, match="slot"):
