@@ -7,6 +7,7 @@ from edgeml.errors import BundleError
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_of
 from edgeml.runtime.predictor import Predictor
+from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.data_plane import DataPlane, Handler
 from edgeml.serving.limits import Limits
 
@@ -50,15 +51,31 @@ def checked_engine(bundle: Bundle, *, max_rows: int) -> Engine:
         ModelError: ONNX Runtime is missing or refuses the model.
     """
     predictor = predictor_of(bundle, max_rows=max_rows)
+    check_golden_rows(predictor)
+    warm(predictor)
+    return Engine(predictor)
+
+
+def check_golden_rows(predictor: Predictor | TensorPredictor) -> int:
+    """Asks the golden rows again, and gives their number.
+
+    Raises:
+        BundleError: One is answered otherwise on this machine.
+        ModelError: The model fails on one.
+    """
     report = predictor.golden_check()
     if not report.passed:
         more = f" (and {len(report.failures) - SHOWN} more)" if len(report.failures) > SHOWN else ""
         raise BundleError(
-            f"{bundle.name} {bundle.version} answers otherwise here than when it was built: {len(report.failures)} of "
-            f"{report.rows} golden rows differ: {'; '.join(report.failures[:SHOWN])}{more}. It is not served; build "
-            "the bundle for this machine's ONNX Runtime and processor, or update ONNX Runtime"
+            f"{predictor.name} {predictor.version} answers otherwise here than when it was built: "
+            f"{len(report.failures)} of {report.rows} golden rows differ: {'; '.join(report.failures[:SHOWN])}{more}. "
+            "It is not served; build the bundle for this machine's ONNX Runtime and processor, or update ONNX Runtime"
         )
+    return report.rows
+
+
+def warm(predictor: Predictor | TensorPredictor) -> None:
+    """Asks a few single records, so that the buffers for one are there and the pages of memory touched."""
     if isinstance(predictor, Predictor):
         for row in predictor.golden[:ROUNDS]:
             predictor.predict(row["record"])
-    return Engine(predictor)
