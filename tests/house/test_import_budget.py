@@ -16,7 +16,17 @@ def loaded_by(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["edgeml", "edgeml.runtime", "edgeml.serving", "edgeml.bundles", "edgeml.monitor", "edgeml.cli"]
+    "module",
+    [
+        "edgeml",
+        "edgeml.runtime",
+        "edgeml.serving",
+        "edgeml.supervisor",
+        "edgeml.supervisor.quarantine",
+        "edgeml.bundles",
+        "edgeml.monitor",
+        "edgeml.cli",
+    ],
 )
 def test_the_device_loads_no_builder_package(module):
     assert not loaded_by(f"import {module}") & set(BUILDER_ONLY)
@@ -24,6 +34,13 @@ def test_the_device_loads_no_builder_package(module):
 
 def test_the_runtime_loads_no_server_and_no_onnxruntime_binding():
     assert not loaded_by("import edgeml.runtime") & {"flask", "granian", "werkzeug", "onnxruntime", "click", "rich"}
+
+
+@pytest.mark.parametrize("module", ["edgeml.supervisor", "edgeml.supervisor.quarantine"])
+def test_the_supervisor_loads_nothing_that_could_kill_it(module):
+    loaded = loaded_by(f"import {module}")
+    assert not loaded & {"numpy", "onnxruntime", "edgeml.runtime", "edgeml.serving"}
+    assert not {name for name in loaded if name.startswith("edgeml.kernels.")}
 
 
 def test_the_command_line_loads_rooms_only_inside_commands():

@@ -20,8 +20,9 @@ ROOMS = {
     "monitor": {"kernels", "errors"},
     "runtime": {"bundles", "monitor", "kernels", "errors"},
     "serving": {"runtime", "monitor", "bundles", "errors"},
+    "supervisor": {"bundles", "monitor", "errors"},
     "builder": {"runtime", "monitor", "bundles", "kernels", "errors"},
-    "cli": {"builder", "serving", "runtime", "monitor", "bundles", "errors"},
+    "cli": {"builder", "supervisor", "serving", "runtime", "monitor", "bundles", "errors"},
     "__main__": {"cli"},
     "__init__": {"bundles", "builder", "runtime", "errors"},
 }
@@ -29,6 +30,7 @@ ROOMS = {
 THIRD_PARTY = {
     "onnxruntime": {"runtime/onnx_session.py"},
     "cryptography": {"bundles/signing.py"},
+    "urllib3": {"bundles/registry_link.py"},
     "flask": {"serving"},
     "granian": {"serving"},
     "werkzeug": {"serving"},
