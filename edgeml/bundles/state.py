@@ -41,6 +41,7 @@ class Release:
         installed: When, in seconds since 1970 by the box's clock; for people.
         confirmed: Generation in which it was last confirmed; 0 for never.
         reason: Why it is rejected; empty otherwise.
+        peak_bytes: Memory that loading it took on this box, in bytes; 0 where nobody measured.
     """
 
     version: str
@@ -50,6 +51,7 @@ class Release:
     installed: float = 0.0
     confirmed: int = 0
     reason: str = ""
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ def _model_document(model: ModelState) -> dict[str, Any]:
                 "installed": release.installed,
                 "confirmed": release.confirmed,
                 "reason": release.reason,
+                "peak_bytes": release.peak_bytes,
             }
             for digest, release in model.releases.items()
         },

@@ -21,7 +21,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,7 +220,9 @@ class Store:
 
     # Transitions
 
-    def activate(self, digest: str, *, order: Order | None = None, now: bool = False, who: str = "cli") -> State:
+    def activate(
+        self, digest: str, *, order: Order | None = None, now: bool = False, peak_bytes: int = 0, who: str = "cli"
+    ) -> State:
         """Puts a bundle on trial, or with ``now`` makes it active; see ``transitions.activate``.
 
         Admission (``supervisor.quarantine``) is the caller's business and comes before.
@@ -234,7 +236,8 @@ class Store:
             state = self.state()
             self.trust.check_order(state, order, now=self.now(state))
         return self._record.change(
-            lambda state: transitions.activate(state, digest, order=order, now=now, who=who), who=who
+            lambda state: transitions.activate(state, digest, order=order, now=now, peak_bytes=peak_bytes, who=who),
+            who=who,
         )
 
     def confirm(
@@ -267,17 +270,27 @@ class Store:
             lambda state: transitions.reject(state, digest, reason=reason, signal=signal), who=who, spend_reserve=True
         )
 
-    def load(self) -> tuple[Load, ...]:
-        """Says what a starting worker is to load. The attempt is counted on the disk before the answer is given."""
+    def load(self, running: Collection[str] = ()) -> tuple[Load, ...]:
+        """Says what a worker is to load. The attempt is counted on the disk before the answer is given.
+
+        Args:
+            running: Hex digests that the worker answers with already.
+        """
         answer: tuple[Load, ...] = ()
 
         def counted(state: State) -> Change:
             nonlocal answer
-            state, events, answer = transitions.load(state)
+            state, events, answer = transitions.load(state, running)
             return state, events
 
         self._record.change(counted, who="supervisor", spend_reserve=True)
         return answer
+
+    def withdraw(self, model: str, *, reason: str) -> State:
+        """Ends a trial for which the box was at fault; see ``transitions.withdraw``."""
+        return self._record.change(
+            lambda state: transitions.withdraw(state, model, reason=reason), who="supervisor", spend_reserve=True
+        )
 
     def died(self, how: str) -> State:
         """Counts a death of the worker; see ``transitions.died``."""

@@ -18,6 +18,7 @@ the order numbers of The Update Framework and Uptane).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -36,7 +37,7 @@ class Event:
 
     Attributes:
         kind: ``installed``, ``activated``, ``confirmed``, ``rejected``, ``rolled_back``, ``denied``, ``allowed``,
-            ``removed``, ``tried``, ``died``, ``keyring``, ``settings`` or ``recovered``.
+            ``removed``, ``tried``, ``withdrawn``, ``died``, ``keyring``, ``settings`` or ``recovered``.
         model: Name of the model; empty where none is concerned.
         digest: Hex digest concerned; empty where there is none.
         reason: A sentence for people.
@@ -97,8 +98,24 @@ def install(state: State, name: str, digest: str, release: Release) -> Change:
     return _with_release(state, name, digest, release), (Event("installed", name, digest, release.version),)
 
 
-def activate(state: State, digest: str, *, order: Order | None = None, now: bool = False, who: str = "") -> Change:
+def activate(
+    state: State,
+    digest: str,
+    *,
+    order: Order | None = None,
+    now: bool = False,
+    peak_bytes: int = 0,
+    who: str = "",
+) -> Change:
     """Puts an installed bundle on trial, or with ``now`` makes it the active one at once.
+
+    Args:
+        state: The record.
+        digest: Digest of the bundle.
+        order: A signed order whose signatures were checked.
+        now: Whether the trial is left out.
+        peak_bytes: Memory that loading it took in admission, in bytes; 0 where nobody measured.
+        who: Who asked, for the journal.
 
     Raises:
         NotInstalledError: It is not installed.
@@ -121,6 +138,9 @@ def activate(state: State, digest: str, *, order: Order | None = None, now: bool
         deploy_seq=model.deploy_seq if order is None else order.seq,
         denied=_without(model.denied, digest),
     )
+    if peak_bytes:
+        measured = replace(model.releases[digest], peak_bytes=peak_bytes)
+        model = replace(model, releases=MappingProxyType(dict(model.releases) | {digest: measured}))
     if model.active == digest and model.candidate is None:
         return _same_or(state, name, model, Event("activated", name, digest, "was active already"))
     if model.candidate not in (None, digest):
@@ -226,6 +246,21 @@ def allow(state: State, digest: str) -> Change:
     return state.with_model(name, model), (Event("allowed", name, digest),)
 
 
+def withdraw(state: State, name: str, *, reason: str) -> Change:
+    """Ends a trial for which the box, not the bundle, was at fault: nothing is denied, it can be tried again.
+
+    Raises:
+        NotInstalledError: Nothing is on trial.
+    """
+    model = _known(state, name)
+    if model.candidate is None:
+        raise NotInstalledError(f"{name}: nothing is on trial; see 'edgeml releases'")
+    digest = model.candidate
+    mark = "superseded" if model.releases[digest].confirmed else "installed"
+    model = replace(model, candidate=None, tries_left=0, releases=_marked(model, digest, mark))
+    return state.with_model(name, model), (Event("withdrawn", name, digest, reason, "box"),)
+
+
 def reject(state: State, digest: str, *, reason: str, signal: str) -> Change:
     """Denies a bundle that admission refused; it was never asked anything.
 
@@ -242,31 +277,49 @@ def reject(state: State, digest: str, *, reason: str, signal: str) -> Change:
     return state.with_model(name, _denied(model, digest, reason)), (Event("rejected", name, digest, reason, signal),)
 
 
-def load(state: State) -> tuple[State, tuple[Event, ...], tuple[Load, ...]]:
-    """Says what a starting worker is to load, and counts the attempt of each bundle on trial.
+def load(state: State, running: Collection[str] = ()) -> tuple[State, tuple[Event, ...], tuple[Load, ...]]:
+    """Says what a worker is to load, and counts the attempt of each bundle on trial.
 
     The counted state must be on the disk before the answer is given: a bundle that kills its process, or the whole
     box, is then abandoned after ``TRIES`` attempts.
+
+    Args:
+        state: The record.
+        running: Hex digests that the worker answers with already; they are not loaded, so nothing is counted.
     """
     events: list[Event] = []
-    loads: list[Load] = []
     for name in sorted(state.models):
         model = state.models[name]
-        if model.candidate is not None and model.tries_left == 0:
+        if model.candidate is None or model.candidate in running:
+            continue
+        if model.tries_left == 0:
             reason = f"it was loaded {TRIES} times and the process ended each time before the trial was over"
             state, found = roll_back(state, name, reason=reason, signal="process_deaths")
             events += found
-            model = state.models[name]
-        if model.candidate is not None:
-            model = replace(model, tries_left=model.tries_left - 1)
-            state = state.with_model(name, model)
-            events.append(Event("tried", name, model.candidate or "", f"{model.tries_left} more attempts"))
+            continue
+        model = replace(model, tries_left=model.tries_left - 1)
+        state = state.with_model(name, model)
+        events.append(Event("tried", name, model.candidate or "", f"{model.tries_left} more attempts"))
+    return state, tuple(events), answering(state)
+
+
+def answering(state: State, *, trials: bool = True) -> tuple[Load, ...]:
+    """What answers for each model as the record stands.
+
+    Args:
+        state: The record.
+        trials: Whether bundles on trial do; False where the attempt cannot be counted.
+    """
+    loads = []
+    for name in sorted(state.models):
+        model = state.models[name]
+        if trials and model.candidate is not None:
             loads.append(Load(name, model.candidate, trial=True, previous=model.active))
         elif model.active is not None:
             loads.append(Load(name, model.active, previous=model.previous))
         else:
             loads.append(Load(name, None, reason="no bundle is active; activate one"))
-    return state, tuple(events), tuple(loads)
+    return tuple(loads)
 
 
 def died(state: State, *, how: str) -> Change:

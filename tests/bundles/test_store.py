@@ -403,3 +403,23 @@ def test_a_journal_that_cannot_be_written_stops_nothing(store):
     path.rmdir()
     store.settings(device="box")
     assert [each.event.kind for each in reversed(store.journal.entries())] == ["installed", "activated", "settings"]
+
+
+def test_what_runs_already_is_not_counted_again(store):
+    one, two = installed(store, "1", "2")
+    store.activate(one, now=True)
+    store.activate(two)
+    assert store.load()[0].digest == two
+    for _ in range(5):
+        assert store.load([two])[0].digest == two
+    assert model(store).tries_left == 2
+
+
+def test_a_trial_that_the_box_could_not_hold_is_withdrawn_and_may_be_tried_again(store):
+    one, two = installed(store, "1", "2")
+    store.activate(one, now=True)
+    store.activate(two)
+    store.withdraw("door", reason="the disk does not read")
+    assert (model(store).active, model(store).candidate, model(store).denied) == (one, None, {})
+    store.activate(two, peak_bytes=5)
+    assert (model(store).candidate, model(store).releases[two].peak_bytes) == (two, 5)
