@@ -1,12 +1,22 @@
-"""``edgeml predict``: the answers of a bundle for a file of records, without a server."""
+"""``edgeml predict``: the answers of a bundle for a file of records, without a server.
+
+As in ``edgeml serve``, nothing is answered before the golden rows have been asked again on this machine.
+"""
 
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
+
+if TYPE_CHECKING:
+    from edgeml.errors import RequestError, Violation
+    from edgeml.runtime.record_file import Item
+
+CHUNK_RECORDS = 1000
 
 
 @click.command()
@@ -21,7 +31,9 @@ def predict(
 ) -> None:
     """Answer the RECORDS of a JSON, NDJSON or CSV file ('-' is standard input, NDJSON) with BUNDLE.
 
-    One JSON object a line comes out, in the order of the records.
+    One JSON object a line comes out, in the order of the records. A bad record ends it, once those before it are
+    answered; with --keep-going an object with "error" stands in its place. Records are named by their line in NDJSON
+    (from 1), by their index else (from 0).
     """
     from edgeml.bundles import Keyring
     from edgeml.errors import RequestError
@@ -31,6 +43,7 @@ def predict(
     predictor = load(bundle, keyring=Keyring.read(keyring) if keyring else None)
     if isinstance(predictor, TensorPredictor):
         raise RequestError(f"{bundle} takes tensors, not records; serve it and use /v2/models/{predictor.name}/infer")
+    predictor.golden_check().require(f"{predictor.name} {predictor.version}")
     dash = str(records) == "-"
     form = form or ("ndjson" if dash else format_of(records))
     source: BinaryIO = sys.stdin.buffer if dash else _open(records)
@@ -61,42 +74,65 @@ def _answer_all(predictor: Any, source: BinaryIO, form: str, sink: BinaryIO, siz
     """Answers chunk by chunk, with a bar where somebody is watching; gives the number of bad records."""
     import msgspec
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from edgeml.errors import SchemaError
-    from edgeml.runtime.record_file import read_chunks
+    from edgeml.runtime.record_file import RecordFile
 
     encode = msgspec.json.Encoder().encode
-    console = Console(stderr=True)
+    file = RecordFile(source, form, predictor.schema)
+    items = iter(file)
     failed = done = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("answering", total=size or None)
-        for first, chunk in read_chunks(source, form, predictor.schema):
-            try:
-                answers: list[Any] = list(predictor.predict_many(chunk))
-            except SchemaError as error:
-                if not keep_going:
-                    violation = error.violations[0]
-                    raise SchemaError([_renumbered(violation, first)]) from error
-                answers = [_one_by_one(predictor, record) for record in chunk]
+        while chunk := list(islice(items, CHUNK_RECORDS)):
+            answers, refusal = _answer_chunk(predictor, chunk, keep_going)
             failed += sum(isinstance(answer, dict) for answer in answers)
             sink.writelines(encode(answer) + b"\n" for answer in answers)
+            if refusal is not None:
+                raise refusal
             done += len(chunk)
-            bar.update(task, completed=source.tell() if size and form != "csv" else None, description=f"{done} records")
+            bar.update(task, completed=file.bytes_read, description=f"{done} records")
     return failed
 
 
-def _renumbered(violation: Any, first: int) -> Any:
-    from dataclasses import replace
-
-    return replace(violation, row=violation.row + first - 1)
-
-
-def _one_by_one(predictor: Any, record: Any) -> Any:
+def _answer_chunk(predictor: Any, chunk: list[Item], keep_going: bool) -> tuple[list[Any], RequestError | None]:
+    """Answers a chunk, up to its first bad record unless it is to keep going; gives what was wrong with that one."""
     from edgeml.errors import SchemaError
 
-    try:
-        return predictor.predict(record)
-    except SchemaError as error:
-        return {"error": str(error), "code": error.code, "field": error.field}
+    bad = next((at for at, item in enumerate(chunk) if item.error is not None), len(chunk))
+    if bad == len(chunk) or not keep_going:
+        refusal = chunk[bad].error if bad < len(chunk) else None
+        good = [item.record for item in chunk[:bad]]
+        try:
+            return list(predictor.predict_many(good)), refusal
+        except SchemaError as error:
+            if not keep_going:
+                first = min(error.violations, key=lambda violation: violation.row)
+                return list(predictor.predict_many(good[: first.row])), _at(chunk[first.row], first)
+    return [_answer_or_error(predictor, item) for item in chunk], None
+
+
+def _answer_or_error(predictor: Any, item: Item) -> Any:
+    from edgeml.errors import SchemaError
+
+    error = item.error
+    if error is None:
+        try:
+            return predictor.predict(item.record)
+        except SchemaError as refusal:
+            error = _at(item, refusal.violations[0])
+    said = {"error": str(error), "code": error.code, item.unit: item.number}
+    return said | {"field": error.field} if error.field else said
+
+
+def _at(item: Item, violation: Violation) -> RequestError:
+    """A violation under the name that the record has in its file."""
+    from edgeml.errors import RequestError
+
+    what = f"expected {violation.expected}, got {violation.got}"
+    return RequestError(
+        f"{item.place}, field {violation.field!r}: {violation.code}: {what}",
+        code="schema_violation",
+        field=violation.field,
+    )

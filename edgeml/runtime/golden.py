@@ -15,6 +15,9 @@ from edgeml.bundles import Bundle
 from edgeml.errors import BundleError
 from edgeml.runtime.prediction import Prediction
 
+# Failed rows that a message shows.
+SHOWN = 3
+
 
 @dataclass(frozen=True)
 class GoldenReport:
@@ -34,6 +37,24 @@ class GoldenReport:
     def passed(self) -> bool:
         """Whether no row differs."""
         return not self.failures
+
+    def require(self, who: str) -> None:
+        """Refuses a bundle that answers otherwise on this machine.
+
+        Args:
+            who: Name and version of the bundle.
+
+        Raises:
+            BundleError: Some row differs; names the first ones.
+        """
+        if not self.failures:
+            return
+        more = f" (and {len(self.failures) - SHOWN} more)" if len(self.failures) > SHOWN else ""
+        raise BundleError(
+            f"{who} answers otherwise here than when it was built: {len(self.failures)} of {self.rows} golden rows "
+            f"differ: {'; '.join(self.failures[:SHOWN])}{more}. Build the bundle for this machine's ONNX Runtime and "
+            "processor, or update ONNX Runtime"
+        )
 
 
 def golden_rows(bundle: Bundle) -> list[dict[str, Any]]:

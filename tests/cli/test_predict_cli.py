@@ -1,0 +1,105 @@
+"""edgeml predict, as the shell runs it: the same answers from every format, and bad records by name."""
+
+import csv
+import json
+
+import pytest
+from cli.shell import run
+
+import edgeml
+
+GOOD = '{"a":1,"b":1,"c":1,"d":1}'
+WRONG = '{"a":1,"b":"x","c":1,"d":1}'
+TWICE = '{"a":1,"b":1,"c":1,"d":1,"a":2}'
+
+
+def predicted(folder, text, ending, *options):
+    """Status, the lines that came out, and what was said on standard error."""
+    (folder / f"given.{ending}").write_text(text)
+    done = run("predict", "iris.edgeml", f"given.{ending}", *options, cwd=folder)
+    assert "Traceback" not in done.stderr
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_records_from_ndjson_csv_and_json_get_the_same_answers(built):
+    rows = [{"a": 5.1, "b": 3.5, "c": 1.4, "d": 0.2}, {"a": 6.1, "b": 2.8, "c": 4.7, "d": 1.2}]
+    (built / "r.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (built / "r.json").write_text(json.dumps(rows))
+    with (built / "r.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    outputs = set()
+    for name in ("r.ndjson", "r.json", "r.csv"):
+        done = run("predict", "iris.edgeml", name, cwd=built)
+        assert done.returncode == 0, done.stderr
+        outputs.add(done.stdout)
+    (answers,) = outputs
+    first, second = map(json.loads, answers.splitlines())
+    assert (first["label"], second["label"]) == (0, 1) and first["tier"] == "model" and first["version"] == "7"
+    piped = run("predict", "iris.edgeml", "-", cwd=built, stdin=(built / "r.ndjson").read_text())
+    assert piped.stdout == answers
+    assert run("predict", "iris.edgeml", "r.csv", "-o", "out.ndjson", cwd=built).stdout == ""
+    assert (built / "out.ndjson").read_text() == answers
+
+
+@pytest.mark.parametrize(
+    ("text", "ending", "place", "number"),
+    [
+        (f"{GOOD}\n\n{GOOD}\n{WRONG}\n{GOOD}\n", "ndjson", "line", 4),
+        (f"[{GOOD}, {GOOD}, {WRONG}, {GOOD}]", "json", "record", 2),
+        ("a,b,c,d\n1,1,1,1\n1,1,1,1\n1,x,1,1\n1,1,1,1\n", "csv", "record", 2),
+        ("a,b,c,d\n1,1,1,1\n1,1,1,1\n1,4_0,1,1\n1,1,1,1\n", "csv", "record", 2),
+    ],
+)
+def test_a_record_that_breaks_the_schema_stops_or_is_marked(built, text, ending, place, number):
+    status, lines, said = predicted(built, text, ending)
+    assert status == 1 and f"{place} {number}, field 'b': wrong_type" in said
+    assert [line["tier"] for line in lines] == ["model", "model"]  # the good ones before it
+    status, lines, said = predicted(built, text, ending, "--keep-going")
+    assert status == 1 and "1 records could not be answered" in said
+    assert [line.get("tier") for line in lines] == ["model", "model", None, "model"]
+    assert lines[2]["code"] == "schema_violation" and lines[2]["field"] == "b" and lines[2][place] == number
+    assert lines[2]["error"].startswith(f"{place} {number}, field 'b'")
+
+
+@pytest.mark.parametrize(
+    ("text", "ending", "place", "number", "code"),
+    [
+        (f"{GOOD}\n\n{{oops\n{GOOD}\n", "ndjson", "line", 3, "invalid_json"),
+        (f"{GOOD}\n{TWICE}\n{GOOD}\n", "ndjson", "line", 2, "invalid_json"),
+        ("a,b,c,d\n1,1,1,1\n1,1,1\n1,1,1,1\n", "csv", "record", 1, "bad_format"),
+    ],
+)
+def test_a_record_that_cannot_be_read_stops_or_is_marked(built, text, ending, place, number, code):
+    status, lines, said = predicted(built, text, ending)
+    assert status == 1 and f"{place} {number}" in said and len(lines) == 1
+    status, lines, _ = predicted(built, text, ending, "--keep-going")
+    assert status == 1 and [line.get("tier") for line in lines] == ["model", None, "model"]
+    assert lines[1]["code"] == code and lines[1][place] == number and "field" not in lines[1]
+
+
+def test_numbers_go_on_beyond_the_first_chunk(built):
+    status, lines, _ = predicted(built, f"{GOOD}\n" * 1500 + f"{WRONG}\n{GOOD}\n{{\n", "ndjson", "--keep-going")
+    assert status == 1 and len(lines) == 1503
+    assert (lines[1500]["line"], lines[1502]["line"]) == (1501, 1503)
+    status, lines, said = predicted(built, f"{GOOD}\n" * 1500 + f"{WRONG}\n{GOOD}\n{{\n", "ndjson")
+    assert status == 1 and len(lines) == 1500 and "line 1501" in said
+
+
+def test_a_header_that_names_a_column_twice_is_refused(built):
+    status, lines, said = predicted(built, "a,b,c,d,a\n1,1,1,1,2\n", "csv", "--keep-going")
+    assert status == 1 and lines == [] and "names 'a' twice" in said
+
+
+def test_nothing_is_answered_before_the_golden_rows(penguins_bundle, tmp_path):
+    golden = [json.loads(line) for line in penguins_bundle.members["golden.jsonl"].splitlines()]
+    for row in golden:
+        row["expected"]["tier"] = "fallback"
+    wrong = "".join(json.dumps(row) + "\n" for row in golden).encode()
+    edgeml.Bundle.create(penguins_bundle.config, penguins_bundle.members | {"golden.jsonl": wrong}).save(
+        tmp_path / "iris.edgeml"
+    )
+    status, lines, said = predicted(tmp_path, json.dumps(golden[0]["record"]), "json")
+    assert status == 1 and lines == []
+    assert "answers otherwise here" in said and "expected tier fallback" in said
