@@ -20,6 +20,7 @@ descriptor).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ REF_NAME = "org.opencontainers.image.ref.name"
 
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 EMPTY = b"{}"
-_EMPTY_CONFIG = Descriptor.of(EMPTY, "application/vnd.oci.empty.v1+json")
+EMPTY_CONFIG = Descriptor.of(EMPTY, "application/vnd.oci.empty.v1+json")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 # Stands for the version label while the rest of the index is compared; no version label can look like this.
 _UNKNOWN_VERSION = "/version/"
 
@@ -70,7 +72,7 @@ def entries(
         signatures: In the order of key ids.
         blobs: Config and members, by digest and in their order.
     """
-    signed = [_signature_blobs(manifest, signature) for signature in signatures]
+    signed = [signature_blobs(manifest, signature) for signature in signatures]
     yield "oci-layout", OCI_LAYOUT
     yield "index.json", _index(manifest, version, [document for _, document in signed])
     head = [manifest, *(blob for pair in signed for blob in pair), *([EMPTY] if signed else [])]
@@ -109,7 +111,7 @@ def read_head(reader: ArchiveReader, limits: Limits) -> Head:
         documents.append(document)
         blobs |= {digest_of(envelope): envelope, digest_of(document): document}
     if count:
-        blobs[_EMPTY_CONFIG.digest] = _entry(reader, blob_name(_EMPTY_CONFIG.digest), len(EMPTY))
+        blobs[EMPTY_CONFIG.digest] = _entry(reader, blob_name(EMPTY_CONFIG.digest), len(EMPTY))
     return Head(manifest, _version_in(index, manifest, documents), tuple(signatures), blobs)
 
 
@@ -155,6 +157,44 @@ def read_blobs(reader: ArchiveReader, manifest: Manifest, head: Head) -> dict[st
     return blobs
 
 
+def signature_blobs(manifest: bytes, signature: Signature) -> tuple[bytes, bytes]:
+    """Envelope and signature manifest that belong to a signature.
+
+    Args:
+        manifest: The manifest's exact bytes.
+        signature: The signature over them.
+    """
+    envelope = envelope_bytes(manifest, signature)
+    return envelope, _signature_manifest(manifest, envelope)
+
+
+def envelope_of(signature_manifest: bytes, manifest: bytes) -> Descriptor:
+    """The envelope that a signature manifest names; the rest is compared with the one form, and nothing is parsed.
+
+    Args:
+        signature_manifest: The bytes that came.
+        manifest: The manifest that they are said to be about.
+
+    Raises:
+        SignatureError: They are not a signature manifest of edgeml about this manifest.
+    """
+    size = envelope_size(len(manifest))
+    unknown = "sha256:" + "?" * 64
+    form = _signature_manifest_of(manifest, Descriptor(ENVELOPE_TYPE, unknown, size))
+    before, _, _ = form.partition(unknown.encode())
+    digest = signature_manifest[len(before) : len(before) + len(unknown)].decode("ascii", "replace")
+    envelope = Descriptor(ENVELOPE_TYPE, digest, size)
+    if not _DIGEST.match(digest) or _signature_manifest_of(manifest, envelope) != signature_manifest:
+        raise SignatureError("a signature manifest is about another bundle, or not in the form that edgeml writes")
+    return envelope
+
+
+def signature_manifest_size(manifest: bytes) -> int:
+    """The size of every signature manifest about a manifest, in bytes."""
+    unknown = Descriptor(ENVELOPE_TYPE, "sha256:" + "?" * 64, envelope_size(len(manifest)))
+    return len(_signature_manifest_of(manifest, unknown))
+
+
 def _read_signature(reader: ArchiveReader, manifest: bytes) -> tuple[Signature, bytes, bytes]:
     entry, size = reader.peek(), envelope_size(len(manifest))
     if entry is not None and entry.name.startswith(BLOB_PREFIX) and entry.size != size:
@@ -191,18 +231,17 @@ def _misplaced(entry: Entry | None, what: str) -> ArchiveError:
     )
 
 
-def _signature_blobs(manifest: bytes, signature: Signature) -> tuple[bytes, bytes]:
-    envelope = envelope_bytes(manifest, signature)
-    return envelope, _signature_manifest(manifest, envelope)
-
-
 def _signature_manifest(manifest: bytes, envelope: bytes) -> bytes:
+    return _signature_manifest_of(manifest, Descriptor.of(envelope, ENVELOPE_TYPE))
+
+
+def _signature_manifest_of(manifest: bytes, envelope: Descriptor) -> bytes:
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "artifactType": SIGNATURE_TYPE,
-        "config": _EMPTY_CONFIG.to_dict(),
-        "layers": [Descriptor.of(envelope, ENVELOPE_TYPE).to_dict()],
+        "config": EMPTY_CONFIG.to_dict(),
+        "layers": [envelope.to_dict()],
         "subject": Descriptor.of(manifest, MANIFEST_TYPE).to_dict(),
     }
     return canonical(document, "a signature manifest")
