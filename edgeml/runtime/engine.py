@@ -163,7 +163,9 @@ class Engine:
         return answers
 
     def _observe(self, answers: Sequence[Prediction], elapsed_ns: int) -> None:
-        if isinstance(answers, PredictionBatch):
+        if type(answers) is tuple:  # a single answer; ``isinstance`` would go through the batch's abstract base first
+            self.latency.observe(answers[0].tier, elapsed_ns)
+        elif isinstance(answers, PredictionBatch):
             each = elapsed_ns // max(1, len(answers))
             for tier, count in zip(TIERS, np.bincount(answers.tiers, minlength=3).tolist(), strict=True):
                 self.latency.observe_many(tier, each, count)

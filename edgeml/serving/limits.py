@@ -9,8 +9,8 @@ MOST_THREADS = 8
 
 
 def default_threads() -> int:
-    """Two threads for each usable core: one may wait for a slow client's body while the other answers. More would only
-    take turns."""
+    """Two threads for each usable core: one may wait for a slow client's body while the other answers. Under load all
+    but one rest (``turns``), so more would cost little but memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(MOST_THREADS, 2 * cores)
 

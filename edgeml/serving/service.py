@@ -28,6 +28,7 @@ from typing import Any
 from edgeml.serving.data_plane import DataPlane
 from edgeml.serving.memory import give_back
 from edgeml.serving.sockets import BACKLOG, Listener
+from edgeml.serving.turns import Turns
 
 # How long a client may take to send the head of a request, and how long an idle connection is kept.
 HEADER_MS = 30_000
@@ -71,6 +72,7 @@ class _Worker:
         futures: Any = import_module("granian._futures")
         http: Any = import_module("granian.http")
         answer = plane.answer
+        answered = Turns(lambda: plane.asked).answered
 
         def call(protocol: Any, environ: Mapping[str, Any]) -> None:
             status, headers, body = answer(environ)
@@ -78,6 +80,7 @@ class _Worker:
                 protocol.response_bytes(status, headers, body)
             else:
                 protocol.response_iter(status, headers, body)
+            answered()
 
         # The worker closes the descriptor that it is given; ours stays for refuse_new and close.
         unix = listener.path is not None

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from edgeml.errors import RequestError
 from edgeml.runtime.engine import Engine, tensors_of
-from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
+from edgeml.serving.rows import Rows
 
 MAX_DIMENSIONS = 8
 MAX_SIZE = 2**31 - 1
@@ -114,14 +114,19 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
         RequestError: The request is malformed, or a tensor does not fit.
         ModelError: A bare ONNX model failed.
     """
-    request = _request(body)
     predictor = engine.predictor
-    if isinstance(predictor, Predictor) and _is_one_row(request, predictor):
+    one = _rows_of(predictor) if isinstance(predictor, Predictor) else None
+    if one is not None and (known := one.answer(engine, body)) is not None:
+        return known
+    request = _request(body)
+    if one is not None and isinstance(predictor, Predictor) and _is_one_row(request, predictor):
         # The commonest request of all: its numbers go from the body into the record's place, without a list of them.
         given = request.inputs[0]
-        alone = engine.predict_json_row(bytes(given.data), single=given.datatype == "FP32")
+        numbers, single = bytes(given.data), given.datatype == "FP32"
+        alone = engine.predict_json_row(numbers, single=single)
         if alone is not None:
-            return _one_row(predictor, alone, request.id)
+            one.keep(body, numbers, single=single, request_id=request.id)
+            return one.write(alone, request.id)
     tensors: dict[str, NDArray[Any]] = {}
     for given in request.inputs:
         if given.name in tensors:
@@ -130,7 +135,7 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
     rows = tensors.get("input")
     if len(tensors) == 1 and rows is not None and isinstance(predictor, Predictor) and _is_matrix(predictor):
         if len(rows) == 1 and not request.outputs:
-            return _one_row(predictor, engine.predict_row(rows), request.id)
+            return _rows_of(predictor).write(engine.predict_row(rows), request.id)
         outputs = tensors_of(engine.predict_matrix(rows), predictor)
     else:
         outputs = engine.infer(tensors)
@@ -161,48 +166,16 @@ def _answer(predictor: Predictor | TensorPredictor, outputs: list[TensorAnswer],
     return _encode(InferAnswer(predictor.name, predictor.version, outputs, {"bundle": predictor.digest}, request_id))
 
 
-class RowWriter:
-    """Writes one prediction of a bundle as tensors: all but the values stands ready."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        self._labelled, self._many = bool(predictor.labels), predictor.outputs.n_values or 1
-        self._count = len(predictor.labels) if predictor.outputs.scores else 0
-        head = _encode({"model_name": predictor.name, "model_version": predictor.version})[:-1] + b',"outputs":['
-        if self._labelled:
-            self._head = head + _open("label", _label_type(predictor.labels), [1])
-        else:
-            self._head = head + _open("value", "FP64", [1] if self._many == 1 else [1, self._many])
-        self._scores = b"}," + _open("scores", _score_type(predictor), [1, self._count])
-        self._tier = b"}," + _open("tier", "BYTES", [1])
-        self._tail = b'}],"parameters":' + _encode({"bundle": predictor.digest})
-
-    def write(self, answer: Prediction, request_id: str | None) -> bytes:
-        """The body of an answer."""
-        if not self._labelled:
-            body = self._head + _encode([answer.value] if self._many == 1 else answer.value)
-        else:
-            body = self._head + _encode([answer.label])
-            if self._count:
-                scored = answer.scores if answer.tier == "model" else None
-                body += self._scores + _encode(list(scored.values()) if scored else [None] * self._count)
-        body += self._tier + b'["' + answer.tier.encode() + b'"]' + self._tail
-        return body + (b"}" if request_id is None else b',"id":' + _encode(request_id) + b"}")
+_rows: WeakKeyDictionary[Predictor, Rows] = WeakKeyDictionary()
 
 
-def _open(name: str, datatype: str, shape: list[int]) -> bytes:
-    """A tensor up to its data."""
-    return _encode({"name": name, "datatype": datatype, "shape": shape})[:-1] + b',"data":'
-
-
-_writers: WeakKeyDictionary[Predictor, RowWriter] = WeakKeyDictionary()
-
-
-def _one_row(predictor: Predictor, answer: Prediction, request_id: str | None) -> bytes:
-    """One prediction as tensors, without making arrays of it."""
-    writer = _writers.get(predictor)
-    if writer is None:
-        writer = _writers[predictor] = RowWriter(predictor)
-    return writer.write(answer, request_id)
+def _rows_of(predictor: Predictor) -> Rows:
+    """How one row of a bundle is read and written; made once."""
+    rows = _rows.get(predictor)
+    if rows is None:
+        made = Rows(predictor, label_type=_label_type(predictor.labels), score_type=_score_type(predictor))
+        rows = _rows[predictor] = made
+    return rows
 
 
 def metadata(predictor: Predictor | TensorPredictor) -> dict[str, Any]:

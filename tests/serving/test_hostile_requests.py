@@ -4,6 +4,7 @@ import gzip
 import json
 import socket
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from serving.running import JSON, Running, strict
@@ -186,6 +187,32 @@ def test_a_slow_client_does_not_stop_the_others(penguins_path, body):
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as slow:
             slow.sendall(HEAD + b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
             for _ in range(20):
+                assert running.post("/v1/predict", body)[0] == 200
+    finally:
+        assert running.stop() == (0, "")
+
+
+def test_a_slow_client_does_not_stop_many_others(penguins_path, body):
+    """Under load one thread answers and the other rests; it must come back for the one that a client holds up."""
+    running = Running(penguins_path, "--threads", "2")
+
+    def ask(_) -> set[int]:
+        connection = running.connect()
+        seen = set()
+        for _ in range(200):
+            connection.request("POST", "/v1/predict", body, JSON)
+            answer = connection.getresponse()
+            answer.read()
+            seen.add(answer.status)
+        connection.close()
+        return seen
+
+    try:
+        with ThreadPoolExecutor(4) as clients:
+            asked = [clients.submit(ask, number) for number in range(4)]
+            with socket.create_connection(("127.0.0.1", running.port), timeout=10) as slow:
+                slow.sendall(HEAD + b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
+                assert [each.result(60) for each in asked] == [{200}] * 4
                 assert running.post("/v1/predict", body)[0] == 200
     finally:
         assert running.stop() == (0, "")

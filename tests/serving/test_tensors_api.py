@@ -5,7 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from serving.running import Running
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import edgeml
 
@@ -157,6 +159,57 @@ def test_a_regression_over_a_plain_array(tmp_path):
         assert answer["predictions"][0]["value"] == pytest.approx(pipeline.predict(X[:1])[0], rel=1e-5)
     finally:
         assert running.stop() == (0, "")
+
+
+@pytest.fixture(scope="module")
+def rows_of_two(tmp_path_factory):
+    """A service whose rows are two numbers, and its pipeline: the shape [1, 2] looks like the data [1, 2]."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2))
+    y = np.where(X @ [1.0, -1.0] > 0, "up", "down")
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    path = tmp_path_factory.mktemp("two") / "two.edgeml"
+    edgeml.build(pipeline, X, y, name="two", version="1").save(path)
+    running = Running(path)
+    yield running, pipeline
+    assert running.stop() == (0, "")
+
+
+def test_a_request_like_the_last_one_is_read_for_its_numbers(rows_of_two):
+    service, pipeline = rows_of_two
+    around = '{"inputs":[{"name":"input","shape":[1, 2],"datatype":"FP64","data":%s}],"id":"%s"}'
+    for numbers, name in [
+        ([0.5, -1.5], "a"), ([-3.25, 1.0], "a"), ([1, 2], "a"), ([2, 1], "a"), ([2, 1], "b"), ([1, 2], "b"),
+    ]:  # fmt: skip
+        status, answer = service.post("/v2/models/two/infer", (around % (numbers, name)).encode())
+        outputs = outputs_of(answer)
+        assert (status, answer["id"]) == (200, name)
+        assert outputs["label"]["data"] == pipeline.predict([numbers]).tolist()
+        np.testing.assert_allclose(outputs["scores"]["data"], pipeline.predict_proba([numbers])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "data, status",
+    [
+        ("[[0.5, 1.5]]", 200),
+        ("[0.5, null]", 400),
+        ("[0.5]", 400),
+        ("[0.5, 1.5, 2.5]", 400),
+        ('[0.5, "1.5"]', 400),
+        ("[0.5, 1.5]], [0", 400),
+        ('[0.5, 1.5], "data": [3, 4]', 200),
+        ("[0.5, NaN]", 400),
+        ("[0.5, 1.5", 400),
+        ("", 400),
+    ],
+)
+def test_what_only_begins_and_ends_like_the_last_one_is_read_in_full(rows_of_two, data, status):
+    service, _ = rows_of_two
+    around = '{"inputs":[{"name":"input","shape":[1,2],"datatype":"FP32","data":%s}]}'
+    before = service.post("/v2/models/two/infer", (around % "[0.25, 0.75]").encode())
+    assert before[0] == 200
+    assert service.post("/v2/models/two/infer", (around % data).encode())[0] == status
+    assert service.post("/v2/models/two/infer", (around % "[0.25, 0.75]").encode()) == before
 
 
 @pytest.fixture(scope="module")
