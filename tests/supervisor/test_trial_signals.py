@@ -165,3 +165,39 @@ def test_many_more_fallbacks_than_before_hold_and_never_roll_back():
     verdict = worker.serve_for(700, requests=10, fallbacks=2)
     assert (verdict.kind, warned(verdict)) == ("hold", ["fallback_rate"])
     assert verdict.warnings[0].reason.endswith("evidently more than 0.00% before")
+
+
+def test_missed_deadlines_must_burn_in_both_windows():
+    worker = Worker(previous=GOOD)
+    for _ in range(400):
+        worker.serve(9.0, requests=500)
+    verdict = worker.serve(requests=500, deadline_misses=500)  # a blip after a good hour
+    assert (verdict.kind, verdict.warnings) == ("confirm", ())
+    worker = Worker(previous=GOOD)
+    worker.serve(requests=9, deadline_misses=9)
+    for _ in range(40):
+        worker.serve(9.0, requests=1)
+    verdict = worker.serve(requests=1, deadline_misses=0)  # six good minutes after a bad second
+    assert worker.trial.progress(worker.now)["signals"]["deadline_burn"]["value"] == 0.0
+    worker.trial = Trial.from_document(worker.trial.to_document())
+    verdict = worker.serve(requests=1_000, deadline_misses=1)  # the tenth, but the last minutes are good
+    assert verdict.kind == "hold" and verdict.warnings == ()
+
+
+def test_a_previous_release_within_its_budget_excuses_no_missed_deadlines():
+    worker = Worker(previous=Counters(requests=1_000, deadline_misses=5))
+    assert worker.serve(requests=500, deadline_misses=10).signal == "deadline_burn"
+
+
+@pytest.mark.parametrize("before", [{"bad": 5_000}, {"good": 999}, {"good": 900, "bad": 100}])
+def test_a_previous_release_with_other_answers_or_few_excuses_no_collapse(before):
+    previous = Counters(requests=5_000, labels=before)
+    worker = Worker(Trial(reference_labels={"good": 1, "bad": 1}), previous=previous)
+    assert worker.serve(requests=2_000, labels={"good": 2_000}).signal == "output_collapse"
+
+
+def test_few_failures_or_few_more_fallbacks_are_no_warning():
+    assert Worker().serve(requests=100, model_errors=4).warnings == ()
+    worker = Worker(previous=Counters(requests=10**9))
+    assert worker.serve(requests=1_000_000, fallbacks=900).warnings == ()
+    assert warned(worker.serve(requests=1_000_000, fallbacks=1_200)) == ["fallback_rate"]
