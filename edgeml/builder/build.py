@@ -1,6 +1,7 @@
 """From a fitted pipeline to a bundle. The steps, in order:
 
-1. read the schema off the table, and its policies off the pipeline (what it does with a missing or unseen value);
+1. read the schema off the table, and its policies off the pipeline (what it does with a missing or unseen value), and
+   check all that was given (``arguments``), before anything takes time;
 2. compile the features, as many steps as the core can take;
 3. export the rest to ONNX, with float32 at the model's door, or float64 where float32 would change an answer;
 4. parity: the very Predictor that will serve, without its rules, against the pipeline; a breach refuses the build;
@@ -20,6 +21,15 @@ from typing import Any
 import numpy as np
 
 from edgeml.builder import golden_rows, model_card
+from edgeml.builder.arguments import (
+    check_answers,
+    check_facts,
+    check_held_out,
+    checked_fallback,
+    full_slo,
+    plain,
+    refuse_given,
+)
 from edgeml.builder.baseline import Baseline, baseline
 from edgeml.builder.candidate import BundleFacts, find_candidate, json_bytes
 from edgeml.builder.drift_reference import drift_reference
@@ -28,12 +38,11 @@ from edgeml.builder.rule_source import parse_rules
 from edgeml.builder.schema_inference import InferredSchema, infer_schema
 from edgeml.builder.task import Task, task_of
 from edgeml.bundles import Bundle
-from edgeml.errors import BuildError, ParityError
+from edgeml.errors import BuildError, ParityError, SchemaError
 from edgeml.runtime.prediction import TIERS, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
 
-DEFAULT_SLO = {"p99_ms": 20.0, "deadline_ms": 100.0}
 STEPS = (
     "reading the schema",
     "compiling the features",
@@ -111,24 +120,33 @@ def build(
         RuleError: A rule cannot be parsed or does not fit the schema.
         BuildError: Anything else that is wrong with what was given.
     """
-    if not 0 <= tolerance < 1:
-        raise BuildError(f"tolerance {tolerance!r} must be at least 0 and below 1")
+    number = plain(tolerance)
+    if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < 1:
+        raise BuildError(f"tolerance {tolerance!r} must be a number, at least 0 and below 1")
     meta = BundleFacts(
         name=name,
         version=version,
-        slo=dict(DEFAULT_SLO) | dict(slo or {}),
-        tolerance=tolerance,
+        slo=full_slo(slo),
+        tolerance=float(number),
         session=dict(session or {}),
         security_epoch=security_epoch,
         parent=parent,
         created=created if created is not None else _source_date(),
     )
+    texts = {"description": description, "intended_use": intended_use, "limits": limits}
+    check_facts(meta.config("tensors"), texts)
     if isinstance(pipeline, (str, Path, bytes)):
+        counted = None if unknown_fields == "reject" else unknown_fields
+        of_records = {"y": y, "held_out": held_out, "rules": rules, "features": features, "fallback": fallback}
+        refuse_given(of_records | {"unknown_fields": counted}, why="a bare ONNX model takes tensors, not records")
         if schema is None:
             raise BuildError(
                 "a bare ONNX model needs schema={'inputs': [{'name', 'datatype', 'shape'}], 'outputs': [...]}"
             )
-        return build_onnx(pipeline, schema, X, config=meta.config("tensors"), texts=(description, intended_use, limits))
+        return build_onnx(
+            pipeline, schema, X, config=meta.config("tensors"), texts=tuple(texts.values()), progress=progress
+        )
+    refuse_given({"schema": schema}, why="a pipeline's schema is read off X; override it with features")
     if X is None:
         raise BuildError("X is missing: give the table that the pipeline was fitted on")
 
@@ -139,11 +157,10 @@ def build(
     say(STEPS[0])
     task = task_of(pipeline, y)
     inferred = infer_schema(X, pipeline=pipeline, overrides=features, unknown_fields=unknown_fields)
-
-    X_check, y_check = held_out if held_out is not None else (X, y)
-    candidate = find_candidate(
-        pipeline, X, X_check, inferred, task, meta, _fallback(task, y, fallback, pipeline, X), say
-    )
+    check_answers(y, len(X), task, name="y", table="X")
+    X_check, y_check = check_held_out(held_out, X, task) if held_out is not None else (X, y)
+    declared = _prior(task, y, pipeline, X) if fallback is None else checked_fallback(fallback, task, pipeline, X)
+    candidate = find_candidate(pipeline, X, X_check, inferred, task, meta, declared, say)
 
     say(STEPS[4])
     predictor = candidate.predictor
@@ -152,7 +169,12 @@ def build(
     check_frame = reference_frame
     if held_out is not None:
         check_frame = predictor.reader.new_frame(len(X_check))
-        predictor.reader.read_columns(check_frame, inferred.values(X_check))
+        try:
+            predictor.reader.read_columns(check_frame, inferred.values(X_check))
+        except SchemaError as error:
+            raise BuildError(
+                f"held_out breaks the schema: {error}; correct the row, or the schema by features"
+            ) from error
     rule_documents: list[dict[str, Any]] = []
     if rules is not None:
         rule_list = parse_rules(rules, inferred.schema, labels=list(predictor.labels) or None)
@@ -206,14 +228,12 @@ def build(
     return bundle
 
 
-def _fallback(task: Task, y: Any, given: Mapping[str, Any] | None, pipeline: Any, X: Any) -> dict[str, Any]:
-    """The declared fallback, or the prior of the known answers (of the pipeline's own answers where y is None)."""
-    if given is not None:
-        return dict(given)
+def _prior(task: Task, y: Any, pipeline: Any, X: Any) -> dict[str, Any]:
+    """The fallback where none was declared: the prior of the known answers (of the pipeline's own where y is None)."""
     answers = np.asarray(task.truth(y) if y is not None and task.has_truth else pipeline.predict(X))
     if task.labels is None:
-        median = np.median(answers.astype(np.float64), axis=0)
-        return {"value": median.tolist()}
+        medians = np.median(answers.astype(np.float64).reshape(len(answers), -1), axis=0).tolist()
+        return {"value": medians[0] if len(medians) == 1 else medians}
     labels = task.plain(answers)
     shares = {str(label): labels.count(label) / max(1, len(labels)) for label in task.labels}
     # The first of the most frequent labels, in the order of the labels.

@@ -7,7 +7,8 @@ sample tensors. Without samples there are no golden rows, and the card says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
+from edgeml.builder.onnx_versions import lowest_onnxruntime
 from edgeml.bundles import Bundle
 from edgeml.errors import BuildError, ParityError
 from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.tensor_predictor import DATATYPES, TensorPredictor
 
 GOLDEN_TENSORS = 16
+STEPS = ("reading the model", "asking the reference", "packing")
 
 
 def build_onnx(
@@ -30,7 +33,8 @@ def build_onnx(
     samples: Mapping[str, Any] | None,
     *,
     config: Mapping[str, Any],
-    texts: tuple[str, str, str],
+    texts: Sequence[str],
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Bundle:
     """Packs a bare ONNX model.
 
@@ -40,12 +44,21 @@ def build_onnx(
         samples: Input name -> array whose first dimension counts records; None where there are none.
         config: The parts of the config that the caller gave.
         texts: Description, intended use and limits, for the card.
+        progress: Called with (step, number, of how many) as each step begins.
 
     Raises:
         BuildError: The model cannot be read, or the schema does not fit it.
         ParityError: ONNX Runtime and the reference implementation differ on the samples.
         ModelError: ONNX Runtime refuses the model.
     """
+
+    def say(step: str) -> None:
+        if progress is not None:
+            progress(step, STEPS.index(step) + 1, len(STEPS))
+
+    say(STEPS[0])
+    if not isinstance(schema, Mapping):
+        raise BuildError(f"schema must be {{'inputs': [...], 'outputs': [...]}}, got {type(schema).__name__}")
     model_bytes = source if isinstance(source, bytes) else _read(Path(source))
     model = _check(model_bytes)
     full = dict(config) | {
@@ -53,17 +66,21 @@ def build_onnx(
         "outputs": {},
         "fallback": {},
     }
+    opset = {item.domain or "ai.onnx": item.version for item in model.opset_import}
     full["requires"] = full["requires"] | {
-        "opset": {item.domain or "ai.onnx": item.version for item in model.opset_import},
+        "onnxruntime": f">={lowest_onnxruntime(opset, model.ir_version, here=version_of('onnxruntime'))}",
+        "opset": opset,
         "ir_version": model.ir_version,
     }
     predictor = TensorPredictor(
         config=full, digest="", session=OnnxSession.open(model_bytes, **config["session"]), golden=[]
     )
+    say(STEPS[1])
     golden, parity = b"", {"rows": 0, "flips": 0, "max_difference": 0.0}
     if samples is not None:
         golden, parity = _compare(model, predictor, samples, float(config["tolerance"]))
     full["parity"] = parity
+    say(STEPS[2])
     members = {"model.onnx": model_bytes, "CARD.md": _card(full, texts).encode()}
     if golden:
         members["golden.jsonl"] = golden
@@ -91,19 +108,26 @@ def _check(model_bytes: bytes) -> Any:
 def _compare(
     model: Any, predictor: TensorPredictor, samples: Mapping[str, Any], tolerance: float
 ) -> tuple[bytes, dict[str, Any]]:
-    arrays = {
-        tensor.name: np.asarray(samples[tensor.name], dtype=DATATYPES[tensor.datatype])
-        for tensor in predictor.schema.inputs
-        if tensor.name in samples
-    }
-    if len(arrays) != len(predictor.schema.inputs):
-        missing = next(tensor.name for tensor in predictor.schema.inputs if tensor.name not in samples)
-        raise BuildError(f"the samples hold no array for input {missing!r}")
-    reference = ReferenceEvaluator(model)
+    if not isinstance(samples, Mapping):
+        raise BuildError(f"X must hold one sample array for each input, by name, got {type(samples).__name__}")
+    arrays = {}
+    for tensor in predictor.schema.inputs:
+        if tensor.name not in samples:
+            raise BuildError(f"the samples hold no array for input {tensor.name!r}")
+        try:
+            arrays[tensor.name] = np.asarray(samples[tensor.name], dtype=DATATYPES[tensor.datatype])
+        except (TypeError, ValueError) as error:
+            raise BuildError(f"the samples for input {tensor.name!r} are no {tensor.datatype}: {error}") from error
     names = [tensor.name for tensor in predictor.schema.outputs]
-    wanted = dict(zip(names, reference.run(names, arrays), strict=True))
+    given = predictor.infer(arrays)
+    try:
+        wanted = dict(zip(names, ReferenceEvaluator(model).run(names, arrays), strict=True))
+    except Exception as error:  # the reference raises whatever its operators happen to raise
+        raise BuildError(
+            f"ONNX's reference implementation cannot run the model on the samples: {error}; build without samples"
+        ) from error
     worst = 0.0
-    for name, array in predictor.infer(arrays).items():
+    for name, array in given.items():
         worst = max(worst, _difference(array, np.asarray(wanted[name])))
         if worst > tolerance:
             raise ParityError(
@@ -139,7 +163,7 @@ def _difference(got: NDArray[Any], wanted: NDArray[Any]) -> float:
     return float(np.max(np.abs(got - wide) / np.maximum(1.0, np.abs(wide)), initial=0.0))
 
 
-def _card(config: Mapping[str, Any], texts: tuple[str, str, str]) -> str:
+def _card(config: Mapping[str, Any], texts: Sequence[str]) -> str:
     unsaid = "The author has not said."
     description, intended_use, limits = (text or unsaid for text in texts)
     rows = config["parity"]["rows"]

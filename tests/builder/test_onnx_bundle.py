@@ -116,3 +116,48 @@ def test_without_samples_the_card_says_so():
     bundle = edgeml.build(model_bytes(), schema=SCHEMA, name="bright", version="1")
     assert "golden.jsonl" not in bundle.members
     assert "Not checked" in bundle.members["CARD.md"].decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rules": []}, "rules does not apply: a bare ONNX model takes tensors"),
+        ({"fallback": {"label": "a"}}, "fallback does not apply"),
+        ({"held_out": ([], [])}, "held_out does not apply"),
+        ({"features": {}}, "features does not apply"),
+        ({"unknown_fields": "count"}, "unknown_fields does not apply"),
+        ({"y": [1]}, "y does not apply"),
+    ],
+)
+def test_what_belongs_to_pipelines_is_refused(arguments, message):
+    with pytest.raises(BuildError, match=message):
+        edgeml.build(model_bytes(), schema=SCHEMA, name="bright", version="1", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((2, 4)), "X must hold one sample array for each input, by name, got ndarray"),
+        ({"image": np.zeros((2, 2, 2))}, "no array for input 'gain'"),
+        ({"image": np.zeros((2, 2, 2)), "gain": ["much", "more"]}, "samples for input 'gain' are no FP32"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(samples, message):
+    with pytest.raises(BuildError, match=message):
+        edgeml.build(model_bytes(), samples, schema=SCHEMA, name="bright", version="1")
+
+
+def test_progress_names_every_step():
+    said = []
+    edgeml.build(model_bytes(), schema=SCHEMA, name="bright", version="1", progress=lambda *step: said.append(step))
+    assert said == [("reading the model", 1, 3), ("asking the reference", 2, 3), ("packing", 3, 3)]
+
+
+def test_the_runtime_that_it_needs_follows_from_its_opset():
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "neg", infos[:1], infos[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
+    tensors = [{"name": name, "datatype": "FP32", "shape": [-1]} for name in "xy"]
+    schema = {"inputs": tensors[:1], "outputs": tensors[1:]}
+    bundle = edgeml.build(model.SerializeToString(), schema=schema, name="neg", version="1")
+    assert bundle.config["requires"]["onnxruntime"] == ">=1.21"
