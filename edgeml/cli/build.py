@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,13 @@ def _report(console: Any, bundle: Any, output: Path) -> None:
     config = bundle.config
     parity = config["parity"]
     console.print(f"[bold]{config['name']} {config['version']}[/bold]  {bundle.digest}")
-    console.print(
-        f"parity: {parity['rows']} rows, {parity['flips']} labels differ, "
-        f"largest difference {parity['max_difference']:.2g} (allowed {config['tolerance']:g})"
-    )
+    if parity["rows"]:
+        console.print(
+            f"parity: {parity['rows']} rows, {parity['flips']} labels differ, "
+            f"largest difference {parity['max_difference']:.2g} (allowed {config['tolerance']:g})"
+        )
+    else:
+        console.print("parity: not checked, for no sample tensors were given (--samples)")
     tiers = config.get("tiers")
     if tiers:
         total = sum(tiers.values())
@@ -89,6 +93,8 @@ def _report(console: Any, bundle: Any, output: Path) -> None:
     quality = config.get("quality")
     if quality:
         console.print("quality: " + ", ".join(f"{name} {value:.4g}" for name, value in quality["overall"].items()))
-    console.print(
-        f"written to {output} ({output.stat().st_size / 1024:.0f} KiB); sign it with: edgeml sign {output} --key KEY"
+    # Never wrapped: a command that is broken in two cannot be copied.
+    size = f"{output.stat().st_size / 1024:.0f} KiB"
+    click.echo(
+        f"written to {output} ({size}); sign it with: edgeml sign {shlex.quote(str(output))} --key KEY", err=True
     )

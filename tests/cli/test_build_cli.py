@@ -1,6 +1,7 @@
 """edgeml build, as the shell runs it."""
 
 import json
+import shlex
 
 import pytest
 from cli.shell import SCRIPT, run
@@ -51,6 +52,18 @@ def test_a_bare_onnx_model(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "3 rows" in done.stderr
+    done = run("build", "neg.onnx", "--schema", "schema.json", "-o", "unchecked.edgeml", cwd=tmp_path)
+    assert "parity: not checked" in done.stderr
+    assert "Not checked" in run("card", "unchecked.edgeml", cwd=tmp_path).stdout
     assert "--schema" in run("build", "neg.onnx", "-o", "neg.edgeml", cwd=tmp_path).stderr
     refused = run("predict", "neg.edgeml", "x.json", cwd=tmp_path)
     assert refused.returncode == 1 and "tensors" in refused.stderr
+
+
+def test_the_command_to_sign_stands_on_one_line(tmp_path):
+    (tmp_path / "train.py").write_text(SCRIPT)
+    folder = tmp_path / ("a long name with blanks " * 6).strip()
+    folder.mkdir()
+    done = run("build", "train.py", "-o", folder / "iris.edgeml", cwd=tmp_path)
+    command = done.stderr.splitlines()[-1].split("sign it with: ")[1]
+    assert shlex.split(command) == ["edgeml", "sign", str(folder / "iris.edgeml"), "--key", "KEY"]
