@@ -290,8 +290,13 @@ class Link:
                 def connect(self) -> None:
                     super().connect()
                     sockets.add(self.sock)
-                    # urllib3 would go on with the time for connecting while a body is sent.
                     self.sock.settimeout(silence)
+
+                def request(self, *arguments: Any, **options: Any) -> None:
+                    # urllib3 would give a body that is sent the time for connecting.
+                    if self.sock is not None:
+                        self.timeout = silence
+                    super().request(*arguments, **options)
 
             pool.ConnectionCls = Connection
             self._pools[origin] = pool

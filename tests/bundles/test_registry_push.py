@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
+from dataclasses import replace
 from typing import BinaryIO
 
 import pytest
@@ -69,6 +72,20 @@ def test_ten_cuts_cost_a_tenth_of_the_size_at_most(toy):
         assert proxy.connections == 11 and proxy.up_bytes <= 1.1 * BIG_BYTES
     assert set(BIG.blobs.values()) < set(toy.blobs.values())
     assert report.resumes == 10 and BIG_BYTES <= report.bytes_sent <= 1.1 * BIG_BYTES
+
+
+def test_a_registry_that_takes_its_time_with_a_chunk_is_not_measured_by_the_time_for_connecting(toy):
+    toy.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+
+    def pause(handler) -> bool:
+        if handler.command == "PATCH":
+            time.sleep(0.6)  # the chunk is larger than all buffers between, so the sender waits
+        return False
+
+    toy.hook = pause
+    bundle = bundle_of(12 * 1024 * 1024)
+    with Registry(toy.at, patience=replace(QUICK, connect_seconds=0.2)) as registry:
+        assert push(registry, BundleSource(bundle), "door", chunk_bytes=2**24).resumes == 0
 
 
 def test_progress_is_told_and_ends_with_everything(toy):
