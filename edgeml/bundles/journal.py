@@ -120,6 +120,15 @@ class Journal:
             return None
         return None if row is None else bytes(row[0])
 
+    def damage(self) -> str:
+        """What SQLite's own check finds wrong with the file; empty where nothing is."""
+        try:
+            with self._open() as database:
+                row = database.execute("PRAGMA quick_check(1)").fetchone()
+        except (sqlite3.Error, OSError) as error:
+            return str(error)
+        return "" if row is not None and row[0] == "ok" else str(row[0] if row else "no answer")
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         # Opened for each use: events are rare, and no handle is open when a worker is started.
