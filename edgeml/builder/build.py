@@ -31,7 +31,7 @@ from edgeml.builder.arguments import (
     refuse_given,
 )
 from edgeml.builder.baseline import Baseline, baseline
-from edgeml.builder.candidate import BundleFacts, find_candidate, json_bytes
+from edgeml.builder.candidate import BundleFacts, Candidate, find_candidate, json_bytes
 from edgeml.builder.drift_reference import drift_reference
 from edgeml.builder.onnx_bundle import build_onnx
 from edgeml.builder.rule_source import parse_rules
@@ -39,7 +39,7 @@ from edgeml.builder.schema_inference import InferredSchema, infer_schema
 from edgeml.builder.task import Task, task_of
 from edgeml.bundles import Bundle
 from edgeml.errors import BuildError, ParityError, SchemaError
-from edgeml.runtime.prediction import TIERS, PredictionBatch
+from edgeml.runtime.prediction import TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
 
@@ -193,9 +193,7 @@ def build(
     )
 
     say(STEPS[6])
-    chosen = golden_rows.choose(inferred.schema, check_frame, answers)
-    records = inferred.records(_rows(X_check, chosen))
-    golden = golden_rows.document(records, [answers[row] for row in chosen], list(map(str, predictor.labels)))
+    golden = _golden(candidate, predictor, X_check, check_frame, answers)
     card = model_card.model_card(
         candidate.config,
         inferred.schema,
@@ -274,6 +272,23 @@ def _measure_quality(
     classify = task.name == "classification"
     targets = [np.asarray(task.truth(part), dtype=None if classify else np.float64) for part in (y, truth)]
     return quality, baseline(inferred.schema, reference, targets[0], check, targets[1], classify=classify)
+
+
+def _golden(candidate: Candidate, predictor: Predictor, table: Any, frame: Frame, answers: PredictionBatch) -> bytes:
+    """The golden rows: edge cases that passed parity, and held-out rows."""
+    tolerance = float(candidate.config["tolerance"])
+    cases = candidate.edge_cases
+    edges: list[Mapping[str, Any]] = []
+    expected: list[Prediction] = []
+    if cases.records:
+        given = predictor.predict_many(cases.records)
+        assert isinstance(given, PredictionBatch)  # what a list of records gets
+        picked = golden_rows.choose_edge_cases(cases.kinds, given, tolerance=tolerance)
+        edges, expected = [cases.records[row] for row in picked], [given[row] for row in picked]
+    wanted = golden_rows.GOLDEN_ROWS - len(edges)
+    chosen = golden_rows.choose(candidate.inferred.schema, frame, answers, tolerance=tolerance, wanted=wanted)
+    records = [*candidate.inferred.records(_rows(table, chosen)), *edges]
+    return golden_rows.document(records, [answers[row] for row in chosen] + expected, list(map(str, predictor.labels)))
 
 
 def _tier_counts(answers: PredictionBatch) -> dict[str, int]:

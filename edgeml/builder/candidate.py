@@ -17,6 +17,7 @@ from edgeml.builder.export import ExportedModel, doors, export_model
 from edgeml.builder.feature_compiler import CompiledPipeline, compile_features
 from edgeml.builder.native_kernel import native_kernel
 from edgeml.builder.parity import ParityQuestions
+from edgeml.builder.parity_rows import ParityRows
 from edgeml.builder.schema_inference import InferredSchema
 from edgeml.builder.task import Task
 from edgeml.errors import BuildError, ParityError, UnsupportedError
@@ -72,6 +73,7 @@ class Candidate:
         exported: The model as ONNX.
         kernel: The same model for the native kernel; None where the kernel does not have all of it.
         predictor: Features and model together, without rules, as a box will run them.
+        edge_cases: Records that parity has made up and that passed it.
     """
 
     config: dict[str, Any]
@@ -80,6 +82,7 @@ class Candidate:
     exported: ExportedModel
     kernel: tuple[dict[str, Any], NDArray[np.float64]] | None
     predictor: Predictor
+    edge_cases: ParityRows
 
     def with_rules(self, rules: RuleList) -> Predictor:
         """The same with rules asked first."""
@@ -201,7 +204,7 @@ def _checked(
         except ParityError:
             kernel = None
     config["parity"] = report.summary() | {"door": exported.door, "engine": predictor.session.backend}
-    return Candidate(config, inferred, compiled, exported, kernel, predictor)
+    return Candidate(config, inferred, compiled, exported, kernel, predictor, questions.edge_cases())
 
 
 def _with_columns(error: UnsupportedError, compiled: CompiledPipeline) -> UnsupportedError:

@@ -1,9 +1,14 @@
 """Which rows become golden rows: few, and those that would notice a difference first.
 
-In this order, until there are enough: one row for each rule that fires, the rows nearest to a decision between two
-labels, rows with missing values or unseen levels, the smallest and the largest value of each numeric feature, then rows
-spread over the labels (or over the range of the values). The answers are those of the very Predictor that was found
-equal to the pipeline.
+1. Edge cases that parity has made up and that passed it, some of each kind: both sides of a decision, missing values,
+   unseen levels, extreme numbers.
+2. Of the held-out rows, in this order, until there are enough: one row for each rule that fires, the rows nearest to a
+   decision between two labels, rows with missing values or unseen levels, the smallest and the largest value of each
+   numeric feature, then rows spread over the labels (or over the range of the values).
+3. Never a row whose best labels are closer together than scores may differ: another processor may rightly answer it
+   with the other label.
+
+The answers are those of the very Predictor that was found equal to the pipeline.
 """
 
 from __future__ import annotations
@@ -15,26 +20,56 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeml.runtime.prediction import Prediction, PredictionBatch
+from edgeml.runtime.prediction import MODEL, Prediction, PredictionBatch
 from edgeml.runtime.reader import Frame
 from edgeml.runtime.schema import Schema
 
 GOLDEN_ROWS = 48
+EDGE_CASES = 20
+# Kinds of parity_rows, the most telling first; each gets its turn until there are enough.
+EDGE_KINDS = ("boundary", "missing", "unseen", "edge", "split", "jitter")
 
 
-def choose(schema: Schema, frame: Frame, answers: PredictionBatch, *, wanted: int = GOLDEN_ROWS) -> list[int]:
-    """Picks the rows.
+def choose_edge_cases(kinds: Sequence[str], answers: PredictionBatch, *, tolerance: float) -> list[int]:
+    """Picks edge cases that the model answers, each kind in turn.
+
+    Args:
+        kinds: Kind of each candidate.
+        answers: The bundle's answers to them.
+        tolerance: Largest difference of a score.
+
+    Returns:
+        Row numbers, rising; at most ``EDGE_CASES``.
+    """
+    certain = (answers.tiers == MODEL) & (_gaps(answers) > 2 * tolerance)
+    if answers.labels and answers.scores is None:
+        # Nothing says how near the other label is; on the border it is as near as can be.
+        certain &= np.array([kind != "boundary" for kind in kinds], dtype=bool)
+    key = np.array(
+        [EDGE_KINDS.index(kind) if kind in EDGE_KINDS else len(EDGE_KINDS) for kind in kinds], dtype=np.int64
+    )
+    usable = np.flatnonzero(certain)
+    return sorted(usable[_spread(key[usable])[:EDGE_CASES]].tolist())
+
+
+def choose(
+    schema: Schema, frame: Frame, answers: PredictionBatch, *, tolerance: float, wanted: int = GOLDEN_ROWS
+) -> list[int]:
+    """Picks held-out rows.
 
     Args:
         schema: What the frame holds.
-        frame: Candidates: held-out rows and edge cases.
+        frame: The held-out rows.
         answers: The bundle's answers to them.
+        tolerance: Largest difference of a score.
         wanted: How many rows at the most.
 
     Returns:
         Row numbers, rising.
     """
     quarter = max(1, wanted // 4)
+    gaps = _gaps(answers)
+    unsure = gaps <= 2 * tolerance
     chosen: dict[int, None] = {}
 
     def take(rows: Iterable[int], limit: int) -> None:
@@ -42,21 +77,27 @@ def choose(schema: Schema, frame: Frame, answers: PredictionBatch, *, wanted: in
         for row in rows:
             if room <= 0:
                 return
-            if row not in chosen:
+            if row not in chosen and not unsure[row]:
                 chosen[row] = None
                 room -= 1
 
     take(_first_of_each(answers.rule_index), quarter)
-    if answers.scores is not None and answers.scores.shape[1] > 1:
-        ordered = np.sort(np.nan_to_num(answers.scores, nan=-np.inf), axis=1)
-        with np.errstate(invalid="ignore"):
-            gap = np.nan_to_num(ordered[:, -1] - ordered[:, -2], nan=np.inf)
-        take(np.argsort(gap, kind="stable").tolist(), quarter)
+    take(np.argsort(gaps, kind="stable")[: np.isfinite(gaps).sum()].tolist(), quarter)
     take(_with_holes(schema, frame), quarter)
     take(_extremes(schema, frame), quarter)
     key = answers.label_index if answers.label_index is not None else _tenths(answers)
     take(_spread(key), wanted)
     return sorted(chosen)
+
+
+def _gaps(answers: PredictionBatch) -> NDArray[np.float64]:
+    """Between the two largest scores of each row; infinite where there are none."""
+    gaps = np.full(len(answers), np.inf)
+    if answers.scores is not None and answers.scores.shape[1] > 1:
+        scored = np.isfinite(answers.scores).all(axis=1)
+        ordered = np.sort(answers.scores[scored].astype(np.float64), axis=1)
+        gaps[scored] = ordered[:, -1] - ordered[:, -2]
+    return gaps
 
 
 def document(records: Sequence[Mapping[str, Any]], answers: Sequence[Prediction], keys: Sequence[str]) -> bytes:

@@ -94,6 +94,7 @@ class ParityQuestions:
             raise BuildError("parity cannot be checked: the schema or the pipeline refuses every held-out row")
         self._refused = before - len(self._asked.records)
         self._expected = self._ask(form.table(self._asked.records))
+        self._equal = np.zeros(len(self._asked.records), dtype=bool)
 
     def check(self, predictor: Predictor, tolerance: float) -> ParityReport:
         """Compares a predictor's answers.
@@ -103,6 +104,9 @@ class ParityQuestions:
         """
         rows, expected, outputs = self._asked, self._expected, self._outputs
         got = batch_answers(predictor.predict_frame(self._frame), relative=expected.relative)
+        self._equal = np.isin(np.arange(len(got)), list(got.unanswered), invert=True)
+        if expected.labels is not None and got.labels is not None:
+            self._equal &= expected.labels == got.labels
         # One by one the same records take another way through the core: other buffers, other matrix kernels.
         alone = _one_by_one(rows)
         singles = [single_answer(predictor.predict(rows.records[row]), outputs) for row in alone]
@@ -118,6 +122,11 @@ class ParityQuestions:
             refused=self._refused,
             otherwise=_asked_otherwise(self._ask, self._form.table(rows.records), expected.rows(every), given),
         ).require(final_name(self._pipeline))
+
+    def edge_cases(self) -> ParityRows:
+        """The rows beside the held-out ones to which the predictor that was checked last gave the pipeline's answer."""
+        made = [row for row, kind in enumerate(self._asked.kinds) if kind != "held_out" and self._equal[row]]
+        return _picked(self._asked, made)
 
     def _ask(self, table: Any) -> Answers:
         return pipeline_answers(self._pipeline, table, self._outputs)

@@ -167,8 +167,8 @@ def _boundary(
         low, at_low = np.where(go_high[:, None], middle, low), np.where(go_high, at_middle, at_low)
         high, at_high = np.where(go_high[:, None], high, middle), np.where(go_high, at_high, at_middle)
     rows = []
-    for side in (low, high):
-        for index, row in zip(first, side.tolist(), strict=True):
+    for index, *sides in zip(first, low.tolist(), high.tolist(), strict=True):
+        for row in sides:
             rows.append({**held_out[index], **{n: v for n, v in zip(names, row, strict=True) if v == v}})
     return rows
 
