@@ -44,6 +44,21 @@ COMMANDS = {
     "sign": Lazy("edgeml.cli.keys", "Add a signature to a bundle."),
     "verify": Lazy("edgeml.cli.keys", "Check a bundle against a keyring."),
     "keyring": Lazy("edgeml.cli.keys", "Make a keyring of several keys, or the successor of one."),
+    "init": Lazy("edgeml.cli.store", "Make the store of a box."),
+    "install": Lazy("edgeml.cli.store", "Verify bundle files and copy them into the store."),
+    "activate": Lazy("edgeml.cli.releases", "Let an installed bundle answer, on trial first."),
+    "confirm": Lazy("edgeml.cli.releases", "Make the bundle on trial the active one."),
+    "rollback": Lazy("edgeml.cli.releases", "Go back to the bundle before."),
+    "deny": Lazy("edgeml.cli.releases", "Forbid a bundle, or lift its denial."),
+    "status": Lazy("edgeml.cli.status", "Show what answers on this box."),
+    "releases": Lazy("edgeml.cli.status", "List the installed bundles."),
+    "history": Lazy("edgeml.cli.status", "Show what happened on this box, and why."),
+    "doctor": Lazy("edgeml.cli.doctor", "Look for what could endanger a promise."),
+    "gc": Lazy("edgeml.cli.store", "Remove old bundles and blobs that nothing needs."),
+    "settings": Lazy("edgeml.cli.store", "Show or change what the operator decides."),
+    "trust": Lazy("edgeml.cli.trust", "Give the box the successor of its keyring."),
+    "order": Lazy("edgeml.cli.trust", "Make or show a signed order."),
+    "token": Lazy("edgeml.cli.tokens", "Make, list or revoke tokens for the management plane."),
 }
 
 

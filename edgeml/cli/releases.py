@@ -1,0 +1,203 @@
+"""Which bundle answers: ``edgeml activate``, ``confirm``, ``rollback``, ``deny``.
+
+Each is one replacement of the store's record, done before anybody else is told. A running service is told afterwards,
+and the command waits until its worker serves what the record says; where it does not, that is said, and the change
+stands all the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeml.cli.box import (
+    for_a_store,
+    open_store,
+    pick_model,
+    release_document,
+    served,
+    short,
+    tell,
+    warn,
+    warn_of_journal,
+)
+
+if TYPE_CHECKING:
+    from edgeml.bundles.order import Order
+    from edgeml.bundles.state import State
+    from edgeml.bundles.store import Store
+
+_WAIT = click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait until a running service serves it.",
+)
+
+
+@click.command()
+@click.argument("which")
+@click.option(
+    "--order", "order_path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Signed order."
+)
+@click.option("--now", is_flag=True, help="Make it the active one at once, without a trial.")
+@click.option("--no-admission", is_flag=True, help="Do not try it in a process of its own first.")
+@_WAIT
+@for_a_store
+def activate(
+    which: str, order_path: Path | None, now: bool, no_admission: bool, wait_s: float, root: Path, as_json: bool
+) -> None:
+    """Let an installed bundle answer, on trial first.
+
+    WHICH is a digest or its first 6 digits or more, name:version, or a version. The bundle is first tried in a process
+    of its own: loaded, its golden rows asked, its memory measured. One that fails is rejected and never served.
+    """
+    from edgeml.bundles.lookup import find_release
+
+    store = open_store(root)
+    state = store.state()
+    digest = find_release(state, which)
+    order = None if order_path is None else _order(order_path)
+    state = _activate(store, state, digest, order=order, now=now, admission=not no_admission)
+    _report(store, state, str(state.find(digest)), wait_s, as_json)
+
+
+@click.command()
+@click.argument("model", required=False)
+@_WAIT
+@for_a_store
+def confirm(model: str | None, wait_s: float, root: Path, as_json: bool) -> None:
+    """Make the bundle on trial the active one. MODEL may be left out where only one is meant."""
+    store = open_store(root)
+    name = pick_model(store.state(), model, on_trial=True)
+    state = store.confirm(name, reason="confirmed on the command line")
+    _report(store, state, name, wait_s, as_json)
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--to", "which", metavar="WHICH", help="An earlier bundle that was confirmed here. [default: previous]")
+@click.option("--reason", default="gone back from on the command line", help="For the journal.")
+@_WAIT
+@for_a_store
+def rollback(model: str | None, which: str | None, reason: str, wait_s: float, root: Path, as_json: bool) -> None:
+    """Go back: from a bundle on trial to the active one, otherwise to the one before.
+
+    The bundle that is left is denied until a newer order names it, or 'edgeml deny --lift'. Works with a full disk,
+    without a network, and with the service down.
+    """
+    from edgeml.bundles.lookup import find_release
+
+    store = open_store(root)
+    state = store.state()
+    name = pick_model(state, model)
+    target = None if which is None else find_release(state, which, name)
+    state = store.roll_back(name, target, reason=reason)
+    _report(store, state, name, wait_s, as_json)
+
+
+@click.command()
+@click.argument("which")
+@click.option("--reason", default="denied on the command line", help="For the journal.")
+@click.option("--lift", is_flag=True, help="Lift the denial instead.")
+@for_a_store
+def deny(which: str, reason: str, lift: bool, root: Path, as_json: bool) -> None:
+    """Forbid an installed bundle that does not answer now, or lift its denial."""
+    from edgeml.bundles.lookup import find_release
+    from edgeml.supervisor.channel import nudge
+
+    store = open_store(root)
+    digest = find_release(store.state(), which)
+    state = store.allow(digest) if lift else store.deny(digest, reason=reason)
+    name = str(state.find(digest))
+    release = state.models[name].releases[digest]
+    word = "may be activated again" if lift else f"is denied: {release.reason}"
+    document = {"model": name, "denied": digest in state.models[name].denied}
+    tell(
+        document | (release_document(state, name, digest) or {}),
+        as_json,
+        f"{name} {release.version} {short(digest)} {word}",
+    )
+    warn_of_journal(store)
+    nudge(root, timeout_s=1.0)  # the one to keep warm may have changed
+
+
+def _activate(store: Store, state: State, digest: str, *, order: Order | None, now: bool, admission: bool) -> State:
+    from edgeml.bundles import transitions
+    from edgeml.errors import AdmissionError
+    from edgeml.supervisor.quarantine import admit
+
+    # What order or trust forbid is said before minutes are spent on trying the bundle.
+    if order is not None:
+        store.trust.check_order(state, order, now=store.now(state))
+    changed, _ = transitions.activate(state, digest, order=order, now=now)
+    peak_bytes = 0
+    if admission and changed is not state:
+        spec = {"store": str(store.root.absolute()), "digest": f"sha256:{digest}"}
+        try:
+            with _working("trying the bundle in a process of its own"):
+                peak_bytes = admit(spec, keyring_path=None).peak_bytes
+        except AdmissionError as error:
+            store.reject(digest, reason=str(error), signal=f"admission_{error.code}", who="cli")
+            raise
+    return store.activate(digest, order=order, now=now, peak_bytes=peak_bytes)
+
+
+def _order(path: Path) -> Order:
+    from edgeml.bundles.files import read_file
+    from edgeml.bundles.order import MAX_BYTES, Order
+
+    return Order.from_bytes(read_file(path, max_bytes=MAX_BYTES))
+
+
+def _report(store: Store, state: State, name: str, wait_s: float, as_json: bool) -> None:
+    """Says which bundle answers now, and waits until a running service serves it."""
+    from edgeml.supervisor.channel import nudge
+
+    model = state.models[name]
+    answers = model.candidate or model.active
+    # The change is on the disk: say so before waiting for anybody.
+    lines = [_answering(state, name)]
+    if not as_json:
+        tell(None, False, *lines)
+    warn_of_journal(store)
+    with _working("waiting for the worker"):
+        worker = served(nudge(store.root, timeout_s=wait_s), name)
+    document = {
+        "model": name,
+        "active": release_document(state, name, model.active),
+        "on_trial": release_document(state, name, model.candidate),
+        "previous": release_document(state, name, model.previous),
+        "worker": worker,
+    }
+    wanted = None if answers is None else f"sha256:{answers}"
+    if worker is None:
+        tell(document, as_json, "no service runs on this store; the next one that starts will load it")
+    elif worker["ready"] and worker["digest"] == wanted:
+        tell(document, as_json, "the worker serves it")
+    else:
+        tell(document, as_json)
+        warn(f"the worker does not serve it yet: {worker.get('reason') or 'it serves ' + short(worker['digest'])}")
+
+
+def _answering(state: State, name: str) -> str:
+    model = state.models[name]
+    if model.candidate is not None:
+        release = model.releases[model.candidate]
+        back = "" if model.active is None else f"; {model.releases[model.active].version} is kept to go back to"
+        return f"{name} {release.version} {short(model.candidate)} is on trial ({model.tries_left} attempts){back}"
+    if model.active is not None:
+        return f"{name} {model.releases[model.active].version} {short(model.active)} is active"
+    return f"{name}: nothing answers; activate a bundle"
+
+
+def _working(what: str) -> Any:
+    """Something that moves on a terminal while one waits."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=not sys.stderr.isatty()).status(what)
