@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeml.bundles.transitions import Event
+from edgeml.bundles.event import Event
 
 KEPT_EVENTS = 5_000
 WAITING_EVENTS = 200

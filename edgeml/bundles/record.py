@@ -22,10 +22,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeml.bundles.disk import Disk
+from edgeml.bundles.event import Event
 from edgeml.bundles.files import forget, temporary_name, write_new
 from edgeml.bundles.journal import Journal
 from edgeml.bundles.state import MAX_BYTES, State
-from edgeml.bundles.transitions import Change, Event
+from edgeml.bundles.transitions import Change
 from edgeml.errors import ConflictError, StateError, StorageError
 
 RESERVE_BYTES = 64 * 1024

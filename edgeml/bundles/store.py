@@ -30,6 +30,7 @@ from edgeml.bundles.archive import digest_of
 from edgeml.bundles.blobs import Blobs
 from edgeml.bundles.bundle import Bundle
 from edgeml.bundles.disk import SYSTEM, Disk
+from edgeml.bundles.event import Event, Load
 from edgeml.bundles.files import forget
 from edgeml.bundles.incoming import Incoming
 from edgeml.bundles.installation import Installation, StoreLimits
@@ -40,7 +41,7 @@ from edgeml.bundles.order import Order
 from edgeml.bundles.record import Record
 from edgeml.bundles.signing import Signature
 from edgeml.bundles.state import State, bare
-from edgeml.bundles.transitions import Change, Event, Load
+from edgeml.bundles.transitions import Change
 from edgeml.bundles.trust import NEVER_EXPIRED, Trust
 from edgeml.errors import NotInstalledError, SignatureError, StateError
 

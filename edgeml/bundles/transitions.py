@@ -19,9 +19,10 @@ the order numbers of The Update Framework and Uptane).
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
+from edgeml.bundles.event import Event, Load
 from edgeml.bundles.order import Order
 from edgeml.bundles.state import TRIES, Denial, ModelState, Release, State, bare
 from edgeml.errors import ConflictError, NotInstalledError, OrderError
@@ -29,45 +30,6 @@ from edgeml.errors import ConflictError, NotInstalledError, OrderError
 # The newest denials that are remembered for each model; an older one has long lost its blobs.
 MOST_DENIED = 32
 REASON_CHARACTERS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of the journal.
-
-    Attributes:
-        kind: ``installed``, ``activated``, ``confirmed``, ``rejected``, ``rolled_back``, ``denied``, ``allowed``,
-            ``removed``, ``tried``, ``withdrawn``, ``died``, ``keyring``, ``settings`` or ``recovered``.
-        model: Name of the model; empty where none is concerned.
-        digest: Hex digest concerned; empty where there is none.
-        reason: A sentence for people.
-        signal: Stable word for what caused it, such as ``process_deaths``; empty for a person's decision.
-    """
-
-    kind: str
-    model: str = ""
-    digest: str = ""
-    reason: str = ""
-    signal: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a worker is to load for a model.
-
-    Attributes:
-        model: Name.
-        digest: Hex digest that answers; None where nothing can answer.
-        trial: Whether it is on trial.
-        previous: The one to keep warm beside it, None where there is none.
-        reason: Why nothing can answer; empty otherwise.
-    """
-
-    model: str
-    digest: str | None
-    trial: bool = False
-    previous: str | None = None
-    reason: str = ""
 
 
 Change = tuple[State, tuple[Event, ...]]
@@ -354,10 +316,19 @@ def died(state: State, *, how: str) -> Change:
 
 
 def healthy(state: State) -> Change:
-    """Forgets earlier deaths of the active bundles: the worker has answered well for a while."""
-    worn = [name for name, model in state.models.items() if model.active and model.deaths_left != TRIES]
-    for name in worn:
-        state = state.with_model(name, replace(state.models[name], deaths_left=TRIES))
+    """Forgets earlier deaths and attempts: the worker has answered well for a while.
+
+    A bundle on trial that ends its process later is the trial's matter, which counts deaths too. A shop that switches
+    its box off every night must not lose a trial to that.
+    """
+    for name, model in state.models.items():
+        fresh = replace(
+            model,
+            deaths_left=TRIES if model.active else model.deaths_left,
+            tries_left=TRIES if model.candidate else model.tries_left,
+        )
+        if fresh != model:
+            state = state.with_model(name, fresh)
     return state, NOTHING
 
 
@@ -493,33 +464,3 @@ def _by(how: str, who: str) -> str:
 
 def _short(digest: str) -> str:
     return f"sha256:{digest[:12]}"
-
-
-def find_release(state: State, text: str, model: str | None = None) -> str:
-    """The hex digest of an installed bundle that a person named.
-
-    Args:
-        state: The record.
-        text: A digest, the first 6 or more of its digits, ``name:version``, or a version label.
-        model: Only among this model's bundles.
-
-    Raises:
-        NotInstalledError: Nothing fits, or several do.
-    """
-    name, _, version = text.rpartition(":")
-    short = text.removeprefix("sha256:")
-    found = {
-        digest: f"{each} {release.version}"
-        for each, known in state.models.items()
-        if model in (None, each)
-        for digest, release in known.releases.items()
-        if digest == short
-        or (len(short) >= 6 and digest.startswith(short))
-        or text == release.version
-        or (name == each and version == release.version)
-    }
-    if len(found) > 1:
-        raise NotInstalledError(f"{text!r} fits {', '.join(sorted(found.values()))}; give more digits of the digest")
-    if not found:
-        raise NotInstalledError(f"no installed bundle is {text!r}; see 'edgeml releases'")
-    return next(iter(found))

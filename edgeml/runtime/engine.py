@@ -1,35 +1,48 @@
 """The shell around the Predictor: it keeps time and remembers what it saw.
 
-Here, and not in the Predictor, is the place of everything that needs a clock or a state: latency per tier now;
-deadlines, circuit breaker, experiment, drift and capture hang onto the same two points, before and after ``_timed``.
+Here, and not in the Predictor, is the place of everything that needs a clock or a state: latency per tier, the tally of
+a trial, and who is with the model for how long; deadlines, circuit breaker, experiment, drift and capture hang onto the
+same two points, before and after ``_ask``.
 
-An Engine holds one immutable snapshot (``predictor``). A request takes the snapshot once and uses it to its end, so
-that replacing it (one attribute assignment, atomic in CPython) never mixes two bundles in one answer.
+An Engine belongs to one bundle for ever. What is exchanged when another bundle takes over is the Engine, as one
+reference; a request takes it once and keeps to it, so that no answer is ever mixed from two bundles.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from threading import get_ident
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeml.errors import RequestError
+from edgeml.errors import ModelError, RequestError
 from edgeml.monitor.latency import LatencyMonitor
-from edgeml.runtime.prediction import TIERS, Prediction, PredictionBatch
+from edgeml.monitor.tally import Tally
+from edgeml.runtime.fallback import is_invalid
+from edgeml.runtime.prediction import FALLBACK, TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Envelope
 from edgeml.runtime.tensor_predictor import TensorPredictor
 
 
 class Engine:
-    """Answers requests for one model and observes how long they take.
+    """Answers requests with one bundle and observes how long they take.
+
+    Args:
+        predictor: Who answers.
+        latency: Histograms per tier.
+        tally: Counters of a trial.
+        card: The bundle's model card, Markdown; empty where it has none.
+        clock: Nanoseconds.
 
     Attributes:
-        predictor: The snapshot now serving.
+        predictor: Who answers.
         latency: Histograms per tier; a batch counts once for each record, with the batch's time divided evenly.
+        tally: Counters of a trial.
+        card: The bundle's model card.
     """
 
     def __init__(
@@ -37,66 +50,65 @@ class Engine:
         predictor: Predictor | TensorPredictor,
         *,
         latency: LatencyMonitor | None = None,
+        tally: Tally | None = None,
+        card: bytes = b"",
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self.predictor = predictor
         self.latency = latency if latency is not None else LatencyMonitor()
+        self.tally = tally if tally is not None else Tally()
+        self.card = card
         self._clock = clock
+        # Thread -> when its question came to the predictor.
+        self._asking: dict[int, int] = {}
 
     @property
     def name(self) -> str:
-        """Name of the bundle now serving."""
+        """Name of the bundle."""
         return self.predictor.name
 
     @property
     def version(self) -> str:
-        """Version label of the bundle now serving."""
+        """Version label of the bundle."""
         return self.predictor.version
 
     @property
     def digest(self) -> str:
-        """Digest of the bundle now serving."""
+        """Digest of the bundle."""
         return self.predictor.digest
+
+    def stuck_s(self) -> float:
+        """For how many seconds the slowest question has been with the predictor; 0 where none is."""
+        began = min(self._asking.copy().values(), default=None)
+        return 0.0 if began is None else max(0, self._clock() - began) / 1e9
+
+    def counters(self, *, rss_bytes: int = 0) -> dict[str, Any]:
+        """What this bundle did since it was loaded, as a supervisor takes it; see ``Tally.document``."""
+        requests = sum(self.latency.histogram(tier).count for tier in TIERS)
+        return self.tally.document(requests, rss_bytes=rss_bytes)
 
     def predict(self, record: Mapping[str, Any]) -> Prediction:
         """Answers one record; see ``Predictor.predict``."""
-        predictor = self._records()
-        start = self._clock()
-        answer = predictor.predict(record)
-        self.latency.observe(answer.tier, self._clock() - start)
-        return answer
+        return self._seen(*self._ask(self._records().predict, record))
 
     def predict_json_record(self, line: bytes) -> Prediction:
         """Answers one JSON object; see ``Predictor.predict_json_record``."""
-        predictor = self._records()
-        start = self._clock()
-        answer = predictor.predict_json_record(line)
-        self.latency.observe(answer.tier, self._clock() - start)
-        return answer
+        return self._seen(*self._ask(self._records().predict_json_record, line))
 
     def predict_row(self, matrix: NDArray[Any]) -> Prediction:
         """Answers one record given as an array [1, d]; see ``Predictor.predict_row``."""
-        predictor = self._records()
-        start = self._clock()
-        answer = predictor.predict_row(matrix)
-        self.latency.observe(answer.tier, self._clock() - start)
-        return answer
+        return self._seen(*self._ask(self._records().predict_row, matrix))
 
     def predict_json_row(self, numbers: bytes, *, single: bool) -> Prediction | None:
         """Answers one record given as a flat JSON array of numbers; see ``Predictor.predict_json_row``."""
         predictor = self._records()
-        start = self._clock()
-        answer = predictor.predict_json_row(numbers, single=single)
-        if answer is not None:
-            self.latency.observe(answer.tier, self._clock() - start)
-        return answer
+        answer, elapsed = self._ask(lambda given: predictor.predict_json_row(given, single=single), numbers)
+        return None if answer is None else self._seen(answer, elapsed)
 
     def predict_json(self, body: bytes) -> tuple[Envelope, Sequence[Prediction]]:
         """Answers the body of a records request; see ``Predictor.predict_json``."""
-        predictor = self._records()
-        start = self._clock()
-        envelope, answers = predictor.predict_json(body)
-        self._observe(answers, self._clock() - start)
+        (envelope, answers), elapsed = self._ask(self._records().predict_json, body)
+        self._observe(answers, elapsed)
         return envelope, answers
 
     def predict_many(self, records: Any) -> Sequence[Prediction]:
@@ -128,9 +140,9 @@ class Engine:
         """
         predictor = self.predictor
         if isinstance(predictor, TensorPredictor):
-            start = self._clock()
-            outputs = predictor.infer(tensors)
-            self.latency.observe("model", self._clock() - start)
+            outputs: dict[str, NDArray[Any]]
+            outputs, elapsed = self._ask(self._infer, tensors)
+            self._clocked("model", elapsed)
             return outputs
         if set(tensors) == {"input"} and "input" not in predictor.schema.slots:
             return tensors_of(self._timed(predictor.predict_matrix, tensors["input"]), predictor)
@@ -156,21 +168,66 @@ class Engine:
             )
         return predictor
 
+    def _ask(self, call: Callable[[Any], Any], question: Any) -> tuple[Any, int]:
+        """Asks the predictor; gives its answer and the nanoseconds that it took."""
+        me, start = get_ident(), self._clock()
+        self._asking[me] = start
+        try:
+            answer = call(question)
+        finally:
+            del self._asking[me]
+        return answer, self._clock() - start
+
+    def _infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        assert isinstance(self.predictor, TensorPredictor)
+        try:
+            return self.predictor.infer(tensors)
+        except ModelError:
+            self.tally.failed(invalid=False)
+            raise
+
     def _timed(self, answer: Callable[[Any], Sequence[Prediction]], records: Any) -> Sequence[Prediction]:
-        start = self._clock()
-        answers = answer(records)
-        self._observe(answers, self._clock() - start)
-        return answers
+        answers, elapsed = self._ask(answer, records)
+        self._observe(answers, elapsed)
+        checked: Sequence[Prediction] = answers
+        return checked
+
+    def _seen(self, answer: Prediction, elapsed_ns: int) -> Prediction:
+        self._clocked(answer.tier, elapsed_ns)
+        if answer.label is not None:
+            self.tally.label(answer.label)
+        if answer.degraded:
+            self.tally.failed(invalid=is_invalid(answer.reason))
+        return answer
+
+    def _clocked(self, tier: str, elapsed_ns: int) -> None:
+        self.latency.observe(tier, elapsed_ns)
+        deadline = self.tally.deadline_ns
+        if deadline is not None and elapsed_ns > deadline:
+            self.tally.missed()
 
     def _observe(self, answers: Sequence[Prediction], elapsed_ns: int) -> None:
         if type(answers) is tuple:  # a single answer; ``isinstance`` would go through the batch's abstract base first
-            self.latency.observe(answers[0].tier, elapsed_ns)
+            self._seen(answers[0], elapsed_ns)
         elif isinstance(answers, PredictionBatch):
-            each = elapsed_ns // max(1, len(answers))
-            for tier, count in zip(TIERS, np.bincount(answers.tiers, minlength=3).tolist(), strict=True):
-                self.latency.observe_many(tier, each, count)
+            self._observe_batch(answers, elapsed_ns)
         elif answers:
-            self.latency.observe(answers[0].tier, elapsed_ns)
+            self._seen(answers[0], elapsed_ns)
+
+    def _observe_batch(self, answers: PredictionBatch, elapsed_ns: int) -> None:
+        each = elapsed_ns // max(1, len(answers))
+        for tier, count in zip(TIERS, np.bincount(answers.tiers, minlength=3).tolist(), strict=True):
+            self.latency.observe_many(tier, each, count)
+        if answers.label_index is not None:
+            known = answers.label_index[answers.label_index >= 0]
+            for index, count in enumerate(np.bincount(known, minlength=len(answers.labels)).tolist()):
+                if count:
+                    self.tally.label(answers.labels[index], count)
+        # The deadline is the request's, and each of its records waited for all of them.
+        if self.tally.deadline_ns is not None and elapsed_ns > self.tally.deadline_ns:
+            self.tally.missed(len(answers))
+        for row in np.flatnonzero(answers.tiers == FALLBACK).tolist():
+            self.tally.failed(invalid=is_invalid(answers.reasons.get(row)))
 
 
 def tensors_of(answers: Sequence[Prediction], predictor: Predictor) -> dict[str, NDArray[Any]]:

@@ -4,20 +4,21 @@
    and the answer's bytes come back. Nothing else is made for them.
 2. Everything else goes to the pages (a Flask app), which are made with the first such request; they reach the same
    handlers for hot paths that the dictionary does not know (another model's name, another method).
-3. Whatever goes wrong becomes an answer here (``problems``); no error leaves ``answer``.
+3. What answers is one object that is replaced as a whole (``Shown``); a request takes it once, so that no answer is
+   ever mixed from two bundles.
+4. Whatever goes wrong becomes an answer here (``problems``); no error leaves ``answer``.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from edgeml.errors import RequestError
 from edgeml.runtime.engine import Engine
-from edgeml.runtime.predictor import Predictor
-from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.bodies import is_ndjson, read_body
 from edgeml.serving.limits import Limits
 from edgeml.serving.problems import JSON, Answer, problem
@@ -32,54 +33,87 @@ _CLOSE = ("connection", "close")
 
 
 @dataclass(frozen=True)
-class _Hot:
-    """What belongs to one predictor: its paths and its way of writing.
+class Shown:
+    """What answers at one moment. Replaced as a whole, never changed: a request takes it once and keeps to it.
 
     Attributes:
-        predictor: Whose it is.
-        voice: How its answers are written.
-        paths: Path -> method and handler.
+        engines: By model.
+        reasons: Why a model does not answer, by model.
+        paths: Path -> method and handler, of the hot routes.
     """
 
-    predictor: Predictor | TensorPredictor
-    voice: Voice
+    engines: Mapping[str, Engine]
+    reasons: Mapping[str, str]
     paths: Mapping[str, tuple[str, Handler]]
 
 
 class DataPlane:
-    """Answers the requests for one engine.
+    """Answers the requests for the engines that are shown.
 
     Args:
-        engine: Who answers records and tensors.
+        engines: Who answers, by model.
         pages: Makes what answers the routes that are not hot; called with the first such request.
         limits: What one request may cost.
-        card: The model card.
 
     Attributes:
-        engine: Who answers records and tensors.
+        shown: What answers now.
         limits: What one request may cost.
-        card: The model card, Markdown; empty where the bundle has none.
         stopping: True once the service is about to end: it is not ready, and closes each connection with an answer.
         asked: Number of requests so far, roughly: threads may lose a count. Only its change is of interest.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engines: Mapping[str, Engine],
         *,
         pages: Callable[[DataPlane], Handler],
         limits: Limits | None = None,
-        card: bytes = b"",
     ) -> None:
-        self.engine = engine
         self.limits = limits or Limits()
-        self.card = card
         self.stopping = False
         self.asked = 0
         self._make_pages = pages
         self._pages: Handler | None = None
         self._lock = threading.Lock()
-        self._hot = self._known(engine.predictor)
+        self._held: dict[str, threading.Event] = {}
+        self._voices: dict[str, _Voiced] = {}
+        self.shown = Shown({}, {}, {})
+        self.show(engines, {})
+
+    def show(self, engines: Mapping[str, Engine], reasons: Mapping[str, str]) -> None:
+        """Replaces what answers, at once. Requests that are being answered keep to what they began with.
+
+        Args:
+            engines: By model.
+            reasons: Why a model does not answer, by model.
+        """
+        voices = {}
+        paths: dict[str, tuple[str, Handler]] = {
+            "/v2/health/live": ("GET", self.live),
+            "/v2/health/ready": ("GET", self.ready),
+        }
+        for name, engine in engines.items():
+            known = self._voices.get(name)
+            if known is None or known.engine is not engine:
+                known = _Voiced(engine, Voice(engine.predictor), self.limits)
+            voices[name] = known
+            paths[f"/v1/models/{name}/predict"] = ("POST", known.records)
+            for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{engine.version}"):
+                paths[f"{path}/infer"] = ("POST", known.infer)
+        if len(voices) == 1 and not reasons.keys() - voices.keys() and not self._held:
+            paths["/v1/predict"] = ("POST", next(iter(voices.values())).records)
+        self._voices = voices
+        self.shown = Shown(dict(engines), dict(reasons), paths)
+
+    @contextmanager
+    def holding(self, model: str) -> Iterator[None]:
+        """Lets requests for a model that is not shown wait, until this ends: its bundle is being exchanged."""
+        self._held[model] = threading.Event()
+        try:
+            yield
+        finally:
+            self._held.pop(model).set()
+            self.show(self.shown.engines, self.shown.reasons)
 
     def answer(self, environ: Environ) -> Answer:
         """Answers one request.
@@ -91,11 +125,8 @@ class DataPlane:
             Status, headers, and the body or an iterator over its pieces.
         """
         self.asked += 1
-        hot = self._hot
-        if hot.predictor is not self.engine.predictor:
-            hot = self._hot = self._known(self.engine.predictor)
         try:
-            found = hot.paths.get(environ["PATH_INFO"])
+            found = self.shown.paths.get(environ["PATH_INFO"])
             if found is not None and found[0] == environ["REQUEST_METHOD"]:
                 answer = found[1](environ)
             else:
@@ -107,18 +138,96 @@ class DataPlane:
             return status, [*headers, _CLOSE] if _CLOSE not in headers else headers, body
         return answer
 
-    def records(self, environ: Environ) -> Answer:
+    def records(self, environ: Environ, name: str | None = None) -> Answer:
         """POST /v1/predict, /v1/models/{name}/predict."""
-        voice = self._hot.voice
+        return self._voice(name).records(environ)
+
+    def infer(self, environ: Environ, name: str) -> Answer:
+        """POST /v2/models/{name}[/versions/{version}]/infer."""
+        return self._voice(name).infer(environ)
+
+    def engine(self, name: str | None = None) -> Engine:
+        """Who answers for a model; waits while its bundle is being exchanged.
+
+        Args:
+            name: Its name; None for the only one.
+
+        Raises:
+            RequestError: Code ``unknown_model``, ``not_ready``, or ``name_a_model`` where there are several.
+        """
+        shown = self.shown
+        if name is None:
+            names = sorted({*shown.engines, *shown.reasons, *self._held})
+            if len(names) > 1:
+                raise RequestError(
+                    f"there are several models; ask /v1/models/NAME/predict, NAME one of {', '.join(names)}",
+                    code="name_a_model",
+                )
+            name = names[0] if names else ""
+        held = self._held.get(name)
+        if held is not None and name not in shown.engines:
+            held.wait(self.limits.hold_s)
+            shown = self.shown
+        engine = shown.engines.get(name)
+        if engine is not None:
+            return engine
+        if name in shown.reasons or not name:
+            reason = shown.reasons.get(name) or "no bundle is active; activate one"
+            raise RequestError(f"{name or 'the service'} does not answer now: {reason}", code="not_ready")
+        known = ", ".join(sorted(shown.engines)) or "none"
+        raise RequestError(f"there is no model {name[:80]!r}; there is {known}", code="unknown_model")
+
+    def live(self, _environ: Environ) -> Answer:
+        """GET /v2/health/live."""
+        return 200, _JSON_HEADERS, b'{"live":true}'
+
+    def ready(self, _environ: Environ) -> Answer:
+        """GET /v2/health/ready: whether every model answers."""
+        shown = self.shown
+        if self.stopping or not shown.engines or shown.reasons.keys() - shown.engines.keys():
+            return 503, _JSON_HEADERS, b'{"live":true,"ready":false}'
+        return 200, _JSON_HEADERS, b'{"live":true,"ready":true}'
+
+    def stuck_s(self) -> float:
+        """For how many seconds the slowest question has been with its model."""
+        return max((engine.stuck_s() for engine in self.shown.engines.values()), default=0.0)
+
+    def _voice(self, name: str | None) -> _Voiced:
+        engine = self.engine(name)
+        voice = self._voices.get(engine.name)
+        if voice is None or voice.engine is not engine:
+            voice = _Voiced(engine, Voice(engine.predictor), self.limits)
+        return voice
+
+    def _other(self, environ: Environ) -> Answer:
+        if self._pages is None:
+            with self._lock:
+                if self._pages is None:
+                    self._pages = self._make_pages(self)
+        return self._pages(environ)
+
+
+class _Voiced:
+    """One engine with its way of writing: what the hot routes of a model call, one snapshot from path to answer."""
+
+    __slots__ = ("_limits", "_voice", "engine")
+
+    def __init__(self, engine: Engine, voice: Voice, limits: Limits) -> None:
+        self.engine = engine
+        self._voice = voice
+        self._limits = limits
+
+    def records(self, environ: Environ) -> Answer:
+        """Records, as JSON or as lines of it."""
         ndjson = is_ndjson(environ)
-        body = read_body(environ, self.limits.body_bytes)
+        body = read_body(environ, self._limits.body_bytes)
         if ndjson:
-            return answer_lines(self.engine, voice, body)
+            return answer_lines(self.engine, self._voice, body)
         envelope, answers = self.engine.predict_json(body)
-        return 200, voice.headers, voice.answer(envelope, answers)
+        return 200, self._voice.headers, self._voice.answer(envelope, answers)
 
     def infer(self, environ: Environ) -> Answer:
-        """POST /v2/models/{name}[/versions/{version}]/infer."""
+        """Tensors."""
         if "HTTP_INFERENCE_HEADER_CONTENT_LENGTH" in environ:
             raise binary_tensors()
         if environ.get("CONTENT_TYPE") != "application/octet-stream" and is_ndjson(environ):
@@ -127,35 +236,5 @@ class DataPlane:
                 code="unsupported_media_type",
                 field="Content-Type",
             )
-        body = read_body(environ, self.limits.body_bytes)
-        return 200, self._hot.voice.headers, infer(self.engine, body, self.limits.rows)
-
-    def live(self, _environ: Environ) -> Answer:
-        """GET /v2/health/live."""
-        return 200, _JSON_HEADERS, b'{"live":true}'
-
-    def ready(self, _environ: Environ) -> Answer:
-        """GET /v2/health/ready."""
-        if self.stopping:
-            return 503, _JSON_HEADERS, b'{"live":true,"ready":false}'
-        return 200, _JSON_HEADERS, b'{"live":true,"ready":true}'
-
-    def _known(self, predictor: Predictor | TensorPredictor) -> _Hot:
-        v1 = f"/v1/models/{predictor.name}/predict"
-        v2 = f"/v2/models/{predictor.name}"
-        paths: dict[str, tuple[str, Handler]] = {
-            "/v1/predict": ("POST", self.records),
-            v1: ("POST", self.records),
-            f"{v2}/infer": ("POST", self.infer),
-            f"{v2}/versions/{predictor.version}/infer": ("POST", self.infer),
-            "/v2/health/live": ("GET", self.live),
-            "/v2/health/ready": ("GET", self.ready),
-        }
-        return _Hot(predictor, Voice(predictor), paths)
-
-    def _other(self, environ: Environ) -> Answer:
-        if self._pages is None:
-            with self._lock:
-                if self._pages is None:
-                    self._pages = self._make_pages(self)
-        return self._pages(environ)
+        body = read_body(environ, self._limits.body_bytes)
+        return 200, self._voice.headers, infer(self.engine, body, self._limits.rows)

@@ -25,6 +25,7 @@ class Limits:
             no bound but ``body_bytes``.
         connections: Connections open at a time; more wait in the listener's queue.
         threads: Requests worked on at a time; two for each usable core where nothing is said.
+        hold_s: How long a request waits while there is no memory to load a bundle beside the one it replaces.
         quiet_s: After a signal to stop, how long no request must have come before connections are closed.
         drain_s: After a signal to stop, how long new requests are answered at most.
         finish_s: How long a request that is being answered may still take after that.
@@ -34,6 +35,7 @@ class Limits:
     rows: int = 10_000
     connections: int = 256
     threads: int = field(default_factory=default_threads)
+    hold_s: float = 60.0
     quiet_s: float = 0.25
     drain_s: float = 5.0
     finish_s: float = 10.0

@@ -1,7 +1,8 @@
-"""``openapi.json``: made from the table of routes and the schema of the bundle that is served."""
+"""``openapi.json``: made from the table of routes and the schemas of the bundles that are served."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -24,11 +25,11 @@ def edgeml_version() -> str:
     return version("edgeml")
 
 
-def document(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
-    """The OpenAPI document for a model.
+def document(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any]:
+    """The OpenAPI document for the models.
 
     Args:
-        predictor: The model that is served.
+        predictors: The models that are served.
     """
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
@@ -36,12 +37,12 @@ def document(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": f"edgeml: {predictor.name}",
-            "version": predictor.version,
-            "description": f"Bundle {predictor.digest}",
+            "title": f"edgeml: {', '.join(each.name for each in predictors) or 'no model'}",
+            "version": ", ".join(each.version for each in predictors) or "0",
+            "description": "; ".join(f"Bundle {each.digest}" for each in predictors) or "No bundle is active.",
         },
         "paths": paths,
-        "components": {"schemas": _schemas(predictor)},
+        "components": {"schemas": _schemas(predictors)},
     }
 
 
@@ -82,13 +83,13 @@ def _reference(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _schemas(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
+def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any]:
     tensor = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"}), "data": {"type": "array"}}
     about = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"})}
     listed = {"name": _TEXT, "version": _TEXT, "bundle": _TEXT, "task": _TEXT, "ready": _FLAG}
     state = {"name": _TEXT, "version": _TEXT, "state": _TEXT, "reason": _TEXT}
     return {
-        "Record": _record(predictor),
+        "Record": _any([_record(each) for each in predictors]),
         "Records": _object(
             {
                 "records": _list(_reference("Record")),
@@ -100,7 +101,7 @@ def _schemas(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
             "records",
             closed=True,
         ),
-        "Prediction": _prediction(predictor),
+        "Prediction": _any([_prediction(each) for each in predictors]),
         "Predictions": _object(
             {
                 "id": _TEXT,
@@ -174,6 +175,11 @@ def _schemas(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
         "RepositoryIndex": _list(_object(state, *state)),
         "OpenApi": {"type": "object"},
     }
+
+
+def _any(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    """One schema of several models."""
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas or [{"type": "object"}]}
 
 
 def _record(predictor: Predictor | TensorPredictor) -> dict[str, Any]:

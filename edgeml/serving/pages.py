@@ -17,6 +17,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 import edgeml.serving.tensors as tensors
 from edgeml.errors import RequestError
+from edgeml.runtime.engine import Engine
+from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.data_plane import DataPlane, Environ, Handler
 from edgeml.serving.openapi import document, edgeml_version
@@ -38,7 +40,7 @@ class Pages:
     """The handlers of the routes that are not hot.
 
     Args:
-        plane: Whose engine, card and limits they show.
+        plane: Whose engines they show.
     """
 
     def __init__(self, plane: DataPlane) -> None:
@@ -46,13 +48,12 @@ class Pages:
 
     def predict(self, environ: Environ, name: str | None = None) -> Answer:
         """Records."""
-        self._check(name)
-        return self._plane.records(environ)
+        return self._plane.records(environ, name)
 
     def infer(self, environ: Environ, name: str, version: str | None = None) -> Answer:
         """Tensors."""
-        self._check(name, version)
-        return self._plane.infer(environ)
+        self._predictor(name, version)
+        return self._plane.infer(environ, name)
 
     def live(self, environ: Environ) -> Answer:
         """Is the process alive?"""
@@ -63,21 +64,28 @@ class Pages:
         return self._plane.ready(environ)
 
     def models(self, _environ: Environ) -> Answer:
-        """The models: one."""
-        predictor = self._plane.engine.predictor
-        listed = {
-            "name": predictor.name,
-            "version": predictor.version,
-            "bundle": predictor.digest,
-            "task": predictor.task,
-            "ready": not self._plane.stopping,
-        }
-        return _json({"models": [listed]})
+        """The models, those that do not answer too."""
+        shown = self._plane.shown
+        listed = [
+            {
+                "name": name,
+                "version": engine.version,
+                "bundle": engine.digest,
+                "task": engine.predictor.task,
+                "ready": not self._plane.stopping,
+            }
+            for name, engine in sorted(shown.engines.items())
+        ]
+        listed += [
+            {"name": name, "ready": False, "reason": reason}
+            for name, reason in sorted(shown.reasons.items())
+            if name not in shown.engines
+        ]
+        return _json({"models": listed})
 
     def model(self, _environ: Environ, name: str) -> Answer:
         """What the bundle says about itself, without what only a loader needs."""
-        self._check(name)
-        predictor = self._plane.engine.predictor
+        predictor = self._predictor(name)
         config = predictor.config
         shown: dict[str, Any] = {
             "name": predictor.name,
@@ -96,24 +104,16 @@ class Pages:
 
     def card(self, _environ: Environ, name: str) -> Answer:
         """The model card."""
-        self._check(name)
-        if not self._plane.card:
+        engine = self._plane.engine(name)
+        if not engine.card:
             raise RequestError(f"model {name!r} has no card; build its bundle again", code="not_found")
-        return 200, [("content-type", "text/markdown; charset=utf-8")], self._plane.card
+        return 200, [("content-type", "text/markdown; charset=utf-8")], engine.card
 
     def stats(self, _environ: Environ) -> Answer:
-        """What the service has seen since it started."""
-        predictor = self._plane.engine.predictor
-        unknown = {} if isinstance(predictor, TensorPredictor) else predictor.reader.unknown_counts()
-        return _json(
-            {
-                "model": predictor.name,
-                "version": predictor.version,
-                "bundle": predictor.digest,
-                "latency": self._plane.engine.latency.summary(),
-                "unknown_fields": unknown,
-            }
-        )
+        """What the service has seen of each bundle since it was loaded."""
+        seen = {name: _stats(engine) for name, engine in sorted(self._plane.shown.engines.items())}
+        # The only model's figures stand at the top too, where a reader of one model looks for them.
+        return _json((next(iter(seen.values())) if len(seen) == 1 else {}) | {"models": seen})
 
     def server(self, _environ: Environ) -> Answer:
         """Server metadata of the Open Inference Protocol."""
@@ -121,46 +121,66 @@ class Pages:
 
     def metadata(self, _environ: Environ, name: str, version: str | None = None) -> Answer:
         """Model metadata of the Open Inference Protocol."""
-        self._check(name, version)
-        return _json(tensors.metadata(self._plane.engine.predictor))
+        return _json(tensors.metadata(self._predictor(name, version)))
 
     def model_ready(self, _environ: Environ, name: str, version: str | None = None) -> Answer:
         """Is the model ready?"""
-        self._check(name, version)
-        ready = not self._plane.stopping
+        shown = self._plane.shown
+        if name not in shown.reasons or name in shown.engines:
+            self._predictor(name, version)
+        ready = name in shown.engines and not self._plane.stopping
         status, headers, body = _json({"name": name, "ready": ready})
         return 200 if ready else 503, headers, body
 
     def repository_index(self, _environ: Environ) -> Answer:
-        """The repository's index: the model that is served, with its state."""
-        predictor = self._plane.engine.predictor
-        stopping = self._plane.stopping
-        entry = {
-            "name": predictor.name,
-            "version": predictor.version,
-            "state": "UNAVAILABLE" if stopping else "READY",
-            "reason": "the service is stopping" if stopping else "",
-        }
-        return _json([entry])
+        """The repository's index: the models with their states."""
+        shown, stopping = self._plane.shown, self._plane.stopping
+        entries = [
+            {
+                "name": name,
+                "version": engine.version,
+                "state": "UNAVAILABLE" if stopping else "READY",
+                "reason": "the service is stopping" if stopping else "",
+            }
+            for name, engine in sorted(shown.engines.items())
+        ]
+        entries += [
+            {"name": name, "version": "", "state": "UNAVAILABLE", "reason": reason}
+            for name, reason in sorted(shown.reasons.items())
+            if name not in shown.engines
+        ]
+        return _json(entries)
 
     def openapi(self, _environ: Environ) -> Answer:
         """The OpenAPI document."""
-        return _json(document(self._plane.engine.predictor))
+        engines = self._plane.shown.engines
+        return _json(document([engines[name].predictor for name in sorted(engines)]))
 
-    def _check(self, name: str | None, version: str | None = None) -> None:
-        """Refuses another model or version than the one that is served.
+    def _predictor(self, name: str, version: str | None = None) -> Predictor | TensorPredictor:
+        """The predictor of a model.
 
         Raises:
-            RequestError: Code ``unknown_model``.
+            RequestError: Code ``unknown_model`` or ``not_ready``.
         """
-        predictor = self._plane.engine.predictor
-        if name is not None and name != predictor.name:
-            raise RequestError(f"there is no model {name[:80]!r}; this is {predictor.name!r}", code="unknown_model")
+        predictor = self._plane.engine(name).predictor
         if version is not None and version != predictor.version:
             raise RequestError(
                 f"model {predictor.name!r} has no version {version[:80]!r}; version {predictor.version!r} is served",
                 code="unknown_model",
             )
+        return predictor
+
+
+def _stats(engine: Engine) -> dict[str, Any]:
+    predictor = engine.predictor
+    unknown = {} if isinstance(predictor, TensorPredictor) else predictor.reader.unknown_counts()
+    return {
+        "model": predictor.name,
+        "version": predictor.version,
+        "bundle": predictor.digest,
+        "latency": engine.latency.summary(),
+        "unknown_fields": unknown,
+    }
 
 
 def make_pages(plane: DataPlane) -> Handler:

@@ -31,6 +31,7 @@ STATUS = {
     "binary_tensors": 415,
     "internal": 500,
     "model_failed": 500,
+    "not_ready": 503,
 }
 
 _encode = msgspec.json.Encoder().encode
@@ -47,6 +48,8 @@ def problem(error: Exception) -> Answer:
     headers = [("content-type", JSON)]
     if status == 413:  # the body is not read to its end, so the connection cannot be kept
         headers.append(("connection", "close"))
+    if status == 503:
+        headers.append(("retry-after", "1"))
     return status, headers, _encode(document)
 
 

@@ -107,6 +107,25 @@ def tcp_listener(host: str, port: int) -> Listener:
     return Listener(listener, f"http://{shown}:{bound}")
 
 
+def adopted_listener(descriptor: int) -> Listener:
+    """Takes over a socket that another process has bound and listens on.
+
+    Args:
+        descriptor: The open socket.
+
+    Raises:
+        OSError: It is no listening socket.
+    """
+    adopted = socket.socket(fileno=descriptor)
+    if not adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise OSError(errno.EINVAL, f"file {descriptor} is no listening socket")
+    name = adopted.getsockname()
+    if adopted.family == socket.AF_UNIX:
+        return Listener(adopted, os.fsdecode(name), Path(os.fsdecode(name)))
+    shown = f"[{name[0]}]" if adopted.family == socket.AF_INET6 else name[0]
+    return Listener(adopted, f"http://{shown}:{name[1]}")
+
+
 def unix_listener(path: Path) -> Listener:
     """Listens on a Unix socket. A file left over by a service that died is replaced.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeml.bundles import Bundle
 from edgeml.errors import BundleError
+from edgeml.monitor.tally import Tally
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_of
 from edgeml.runtime.predictor import Predictor
@@ -29,7 +30,16 @@ def make_data_plane(bundle: Bundle, limits: Limits) -> DataPlane:
         ModelError: ONNX Runtime is missing or refuses the model.
     """
     engine = checked_engine(bundle, max_rows=limits.rows)
-    return DataPlane(engine, pages=_pages, limits=limits, card=bundle.members.get("CARD.md", b""))
+    return DataPlane({engine.name: engine}, pages=_pages, limits=limits)
+
+
+def make_empty_plane(limits: Limits) -> DataPlane:
+    """A data plane that shows nothing yet.
+
+    Args:
+        limits: What one request may cost.
+    """
+    return DataPlane({}, pages=_pages, limits=limits)
 
 
 def _pages(plane: DataPlane) -> Handler:
@@ -53,7 +63,9 @@ def checked_engine(bundle: Bundle, *, max_rows: int) -> Engine:
     predictor = predictor_of(bundle, max_rows=max_rows)
     check_golden_rows(predictor)
     warm(predictor)
-    return Engine(predictor)
+    deadline_ms = bundle.config.get("slo", {}).get("deadline_ms")
+    deadline_ns = None if deadline_ms is None else int(deadline_ms * 1e6)
+    return Engine(predictor, tally=Tally(deadline_ns), card=bundle.members.get("CARD.md", b""))
 
 
 def check_golden_rows(predictor: Predictor | TensorPredictor) -> int:

@@ -1,0 +1,190 @@
+"""Which bundles this process answers with, and how one takes another's place without a lost request.
+
+1. A bundle is loaded beside the one that answers: read from the store and verified, made into an engine, its golden
+   rows asked. Then one reference is replaced. Who was being answered is finished by the engine that began.
+2. The one before stays loaded while memory allows, so that going back is that one replacement again, without the disk.
+3. Where there is no memory for both, spare engines go first; then requests for the model wait, for the time of the
+   swap, while the old engine gives its memory back. If the new one does not load, the old one is loaded again.
+4. A bundle that cannot be loaded changes nothing for any other model.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edgeml.bundles import Bundle
+from edgeml.errors import EdgemlError
+from edgeml.monitor.free_memory import free_memory_bytes
+from edgeml.runtime.engine import Engine
+
+# Memory that must remain free beside two bundles: requests, the page cache, everybody else on the box.
+RESERVE_BYTES = 32 * 1024 * 1024
+
+
+class Stage(Protocol):
+    """Where engines answer: the data plane."""
+
+    def show(self, engines: Mapping[str, Engine], reasons: Mapping[str, str]) -> None:
+        """Replaces what answers, at once."""
+
+    def holding(self, model: str) -> AbstractContextManager[None]:
+        """Lets requests for a model wait."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the supervisor wants to answer for a model.
+
+    Attributes:
+        model: Name of the model.
+        digest: Hex digest; None where nothing can answer.
+        previous: Hex digest of the one to keep loaded beside it.
+        trial: Whether it is on trial.
+        reason: Why nothing can answer.
+        peak_bytes: Memory that loading takes, in bytes; 0 where nobody measured.
+    """
+
+    model: str
+    digest: str | None
+    previous: str | None = None
+    trial: bool = False
+    reason: str = ""
+    peak_bytes: int = 0
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Order:
+        """Reads one order of a supervisor's message; what a newer one says besides is ignored."""
+        return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name in document})
+
+
+class Lineup:
+    """The engines of this process. ``follow`` is called by one thread only.
+
+    Args:
+        read: Reads and verifies a bundle by hex digest.
+        make: Makes an engine of a bundle and tries it.
+        stage: Where engines answer.
+        free: Bytes of memory that are free.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str], Bundle],
+        make: Callable[[Bundle], Engine],
+        stage: Stage,
+        *,
+        free: Callable[[], int] = free_memory_bytes,
+    ) -> None:
+        self._read = read
+        self._make = make
+        self._stage = stage
+        self._free = free
+        self._loaded: dict[str, Engine] = {}
+        self._serving: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}
+        self.orders: tuple[Order, ...] = ()
+
+    @property
+    def serving(self) -> dict[str, str]:
+        """Hex digest of what answers, by model."""
+        return dict(self._serving)
+
+    def engines(self) -> dict[str, dict[str, Engine]]:
+        """All loaded engines by model and hex digest, those that are kept warm too."""
+        found: dict[str, dict[str, Engine]] = {}
+        for digest, engine in self._loaded.copy().items():
+            found.setdefault(engine.name, {})[digest] = engine
+        return found
+
+    def follow(self, orders: Sequence[Order]) -> dict[str, dict[str, Any]]:
+        """Makes what is ordered answer.
+
+        Args:
+            orders: One for each model; a model without one does not answer any more.
+
+        Returns:
+            By model: ``digest`` that answers now (or None), ``reason``; where the order could not be followed
+            ``failed`` (its digest) and ``fault`` (``bundle`` or ``box``); where it was, ``seconds`` and ``warm``.
+        """
+        self.orders = tuple(orders)
+        wanted = {order.model for order in orders}
+        for model in [name for name in self._serving if name not in wanted]:
+            del self._serving[model]
+        report = {order.model: self._follow(order) for order in orders}
+        self._show()
+        self._drop_spares()
+        return report
+
+    def _follow(self, order: Order) -> dict[str, Any]:
+        model, digest = order.model, order.digest
+        self._reasons.pop(model, None)
+        if digest is None:
+            self._serving.pop(model, None)
+            self._reasons[model] = order.reason
+            return {"digest": None, "reason": order.reason}
+        if self._serving.get(model) == digest:
+            return {"digest": digest, "reason": "", "seconds": 0.0, "warm": True}
+        start = time.monotonic()
+        warm = digest in self._loaded
+        try:
+            if not warm:
+                self._load(order)
+        except Exception as error:
+            # A loader's own mistake counts as the bundle's fault: it is this bundle that brings it out.
+            box = isinstance(error, (OSError, MemoryError))
+            reason = f"{error}" if isinstance(error, (EdgemlError, OSError)) else f"{type(error).__name__}: {error}"
+            answering = self._serving.get(model)
+            if answering is None:
+                self._reasons[model] = reason
+            return {"digest": answering, "reason": reason, "failed": digest, "fault": "box" if box else "bundle"}
+        self._serving[model] = digest
+        self._show()
+        return {"digest": digest, "reason": "", "seconds": time.monotonic() - start, "warm": warm}
+
+    def _load(self, order: Order) -> None:
+        assert order.digest is not None
+        if self._fits(order):
+            self._loaded[order.digest] = self._make(self._read(order.digest))
+            return
+        self._drop_spares()
+        if self._fits(order) or order.model not in self._serving:
+            self._loaded[order.digest] = self._make(self._read(order.digest))
+            return
+        self._load_alone(order, self._serving[order.model])
+
+    def _load_alone(self, order: Order, old: str) -> None:
+        """Loads a bundle where there is no room for two: the old one goes first, and requests wait."""
+        assert order.digest is not None
+        with self._stage.holding(order.model):
+            del self._loaded[old], self._serving[order.model]
+            self._show()
+            gc.collect()
+            try:
+                self._loaded[order.digest] = self._make(self._read(order.digest))
+                self._serving[order.model] = order.digest
+            except Exception:
+                self._loaded[old] = self._make(self._read(old))
+                self._serving[order.model] = old
+                raise
+            finally:
+                self._show()
+
+    def _fits(self, order: Order) -> bool:
+        return order.peak_bytes == 0 or self._free() >= order.peak_bytes + RESERVE_BYTES
+
+    def _show(self) -> None:
+        engines = {model: self._loaded[digest] for model, digest in self._serving.items()}
+        self._stage.show(engines, self._reasons.copy())
+
+    def _drop_spares(self) -> None:
+        """Lets go of engines that are neither answering nor to be gone back to; all spares where memory is short."""
+        kept = set(self._serving.values())
+        if self._free() >= 2 * RESERVE_BYTES:
+            kept |= {order.previous for order in self.orders if order.previous is not None}
+        for digest in [digest for digest in self._loaded if digest not in kept]:
+            del self._loaded[digest]

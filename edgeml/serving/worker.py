@@ -1,0 +1,163 @@
+"""The worker: the process that answers, told by its supervisor with what.
+
+1. It offers its listening socket to the supervisor, and gets its orders from there over a Unix socket. It opens the
+   store for reading only.
+2. It begins to answer when it has followed the first orders and is told to; until then connections wait in the kernel's
+   queue.
+3. It says once a second that it lives, and what each bundle did. A call of the model that does not come back for
+   long is reported too, for nobody else can see it.
+4. If the supervisor goes, it serves on, and offers itself to the next one, with the socket.
+5. While a bundle is on trial its golden rows are asked again once a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from edgeml.bundles.disk import SYSTEM
+from edgeml.bundles.journal import Journal
+from edgeml.bundles.store import Store
+from edgeml.errors import EdgemlError
+from edgeml.monitor.link import Link, connect
+from edgeml.serving.data_plane import DataPlane
+from edgeml.serving.limits import Limits
+from edgeml.serving.lineup import Lineup, Order
+from edgeml.serving.service import serve
+from edgeml.serving.sockets import Listener
+from edgeml.serving.warm_up import checked_engine, make_empty_plane
+
+BEAT_S = 1.0
+RECONNECT_S = 0.3
+GOLDEN_EVERY_S = 60.0
+LOCK = "worker.lock"
+
+
+def work(root: Path, listener: Listener, limits: Limits, *, control: str = "supervisor.sock") -> int:
+    """Answers until SIGTERM.
+
+    Args:
+        root: Folder of the store.
+        listener: Where requests come in.
+        limits: What one request may cost.
+        control: Name of the supervisor's socket in the store.
+
+    Returns:
+        0 where every request got its answer, 1 where some did not end in time.
+
+    Raises:
+        OSError: Another worker holds the store.
+    """
+    with SYSTEM.lock(root / LOCK, wait=False) as ours:
+        if not ours:
+            raise OSError(f"another worker serves from {root}")
+        (root / LOCK).write_text(str(os.getpid()))
+        plane = make_empty_plane(limits)
+        store = Store(root, journal=Journal(None))
+        lineup = Lineup(store.read_bundle, lambda bundle: checked_engine(bundle, max_rows=limits.rows), plane)
+        worker = Worker(root / control, listener, plane, lineup)
+        worker.begin()
+        return serve(plane, listener, ready=lambda: None)
+
+
+class Worker:
+    """What the worker does beside answering, on two threads: following orders, and telling how it is.
+
+    Args:
+        control: The supervisor's socket.
+        listener: What it answers on; offered to a supervisor that does not have it.
+        plane: Where requests are answered.
+        lineup: With what.
+    """
+
+    def __init__(self, control: Path, listener: Listener, plane: DataPlane, lineup: Lineup) -> None:
+        self._control = control
+        self._listener = listener
+        self._plane = plane
+        self._lineup = lineup
+        # Never used before, and kept over restarts of the supervisor: trials add up over lives.
+        self._life = int.from_bytes(os.urandom(6), "big")
+        self._link: Link | None = None
+        self._first = threading.Event()
+        self._golden_at = time.monotonic()
+
+    def begin(self) -> None:
+        """Starts the threads; returns when it is time to answer."""
+        for target, name in ((self._follow, "edgeml-orders"), (self._beat, "edgeml-beat")):
+            threading.Thread(target=target, name=name, daemon=True).start()
+        self._first.wait()
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                link = connect(self._control, timeout_s=5.0)
+            except OSError:
+                time.sleep(RECONNECT_S)
+                continue
+            with suppress(OSError):
+                hello = {"kind": "hello", "pid": os.getpid(), "life": self._life, "serving": self._lineup.serving}
+                link.send(hello, [self._listener.socket.fileno()])
+                self._link = link
+                for document in link.documents():
+                    if document.get("kind") == "serve":
+                        self._serve(link, document)
+                    elif document.get("kind") == "begin":
+                        self._first.set()
+            self._link = None
+            link.close()
+            time.sleep(RECONNECT_S)
+
+    def _serve(self, link: Link, document: dict[str, Any]) -> None:
+        orders = [Order.of(each) for each in document["models"]]
+        report = self._lineup.follow(orders)
+        link.send({"kind": "loaded", "turn": document.get("turn", 0), "models": report})
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(BEAT_S)
+            link = self._link
+            if link is None:
+                continue
+            self._test()
+            with suppress(OSError):
+                link.send(self._report())
+
+    def _report(self) -> dict[str, Any]:
+        rss = resident_bytes()
+        return {
+            "kind": "counters",
+            "rss_bytes": rss,
+            "stuck_s": self._plane.stuck_s(),
+            "models": {
+                model: {digest: engine.counters(rss_bytes=rss) for digest, engine in engines.items()}
+                for model, engines in self._lineup.engines().items()
+            },
+        }
+
+    def _test(self) -> None:
+        """Asks the golden rows of bundles on trial again, now and then."""
+        now = time.monotonic()
+        if now - self._golden_at < GOLDEN_EVERY_S:
+            return
+        self._golden_at = now
+        engines = self._lineup.engines()
+        for order in self._lineup.orders:
+            engine = engines.get(order.model, {}).get(order.digest or "")
+            if order.trial and engine is not None:
+                try:
+                    passed = engine.predictor.golden_check().passed
+                except EdgemlError:
+                    passed = False
+                if not passed:
+                    engine.tally.golden_failed()
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process, in bytes; 0 where the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0

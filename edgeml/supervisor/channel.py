@@ -1,0 +1,48 @@
+"""Where a supervisor can be reached on its own box: a private Unix socket in the store.
+
+Its worker and the commands speak here: whoever may write to the store, and nobody else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgeml.monitor.link import connect
+
+SOCKET = "supervisor.sock"
+
+
+def nudge(root: Path, *, timeout_s: float = 30.0) -> dict[str, Any] | None:
+    """Tells a running supervisor that the record has changed, and waits until its worker follows it.
+
+    Args:
+        root: Folder of the store.
+        timeout_s: How long to wait for the worker.
+
+    Returns:
+        What the worker serves then, ``{"models": {name: {"digest": ..., "ready": ..., "reason": ...}}, ...}``; None
+        where no supervisor runs.
+    """
+    return _ask(root, {"kind": "nudge"}, timeout_s)
+
+
+def live(root: Path, *, timeout_s: float = 5.0) -> dict[str, Any] | None:
+    """What a running supervisor's worker serves, and how trials go; None where none runs."""
+    return _ask(root, {"kind": "status"}, timeout_s)
+
+
+def _ask(root: Path, document: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
+    try:
+        link = connect(root / SOCKET, timeout_s=timeout_s)
+    except OSError:
+        return None
+    try:
+        link.send(document)
+        return link.receive(timeout_s)
+    except TimeoutError:
+        return {"models": {}, "reason": f"the supervisor gave no answer within {timeout_s:g} s"}
+    except OSError:
+        return None
+    finally:
+        link.close()

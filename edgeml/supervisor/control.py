@@ -1,0 +1,71 @@
+"""The supervisor's end of its private socket: the worker's connection, and commands that nudge or ask."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from edgeml.monitor.link import Link, listen
+from edgeml.supervisor.channel import SOCKET
+
+
+class Control:
+    """Listens until it is closed; each connection has a thread.
+
+    Args:
+        root: Folder of the store.
+        worker: Told ``("hello", link, document)``, ``("heard", link, document)`` and ``("gone", link)`` of workers.
+        answers: By kind of question: makes the answer.
+
+    Raises:
+        OSError: The socket cannot be made.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        worker: Callable[[tuple[Any, ...]], None],
+        answers: Mapping[str, Callable[[], dict[str, Any]]],
+    ) -> None:
+        self._path = root / SOCKET
+        self._worker = worker
+        self._answers = answers
+        self._socket = listen(self._path)
+        threading.Thread(target=self._accept, args=(self._socket,), name="edgeml-control", daemon=True).start()
+
+    def close(self) -> None:
+        """Stops listening."""
+        with suppress(OSError):
+            os.unlink(self._path)
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                connected, _ = listening.accept()
+            except OSError:  # closed: the supervisor ends
+                return
+            link = Link(connected)
+            threading.Thread(target=self._converse, args=(link,), name="edgeml-link", daemon=True).start()
+
+    def _converse(self, link: Link) -> None:
+        first = next(link.documents(), None)
+        if first is not None and first.get("kind") == "hello":
+            self._worker(("hello", link, first))
+            for document in link.documents():
+                self._worker(("heard", link, document))
+            self._worker(("gone", link))
+            return
+        answer = self._answers.get(str(first.get("kind"))) if first is not None else None
+        if answer is not None:
+            with suppress(OSError):
+                link.send(answer())
+        link.close()

@@ -1,0 +1,465 @@
+"""The supervisor: one loop that owns the store, keeps one worker alive, and makes it follow the record.
+
+1. The record says what answers; the worker is told, and says when it is so. Nobody else tells it anything.
+2. Before a bundle on trial is loaded, its attempt is counted on the disk (``Store.load``). Where the disk refuses to
+   count, bundles on trial are left out: what is confirmed goes on answering.
+3. A bundle that cannot be loaded is gone back from; where the box is at fault (disk, memory) nothing is denied.
+4. A worker that dies is started again, sooner or later by how often it died; connections wait in the kernel's queue.
+   One that gives no sign of life for ``stall_s`` is killed. Each death is counted on the disk.
+5. Each verdict of a trial becomes a transition of the store, with the signal that caused it, and the worker follows.
+6. Everything that happens comes in through one queue and is dealt with by one thread.
+7. If this process dies, the worker goes on serving; the next supervisor adopts it, socket and all.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from edgeml.bundles import transitions
+from edgeml.bundles.disk import SYSTEM
+from edgeml.bundles.event import Load
+from edgeml.bundles.state import State, bare
+from edgeml.bundles.store import Store
+from edgeml.errors import ConflictError, EdgemlError, StoreError
+from edgeml.monitor.link import Link
+from edgeml.supervisor.control import Control
+from edgeml.supervisor.notify import Notifier
+from edgeml.supervisor.trial_counters import Counters
+from edgeml.supervisor.trials import Trials
+from edgeml.supervisor.worker_process import CANNOT_LISTEN, WorkerProcess, address_of, pause_s
+from edgeml.supervisor.worker_state import Serving, Waiting, WorkerOptions, WorkerState
+
+TICK_S = 0.25
+# When a bundle that the box could not read or hold is tried again.
+RETRY_S = 30.0
+# How long a worker that another supervisor left behind has to come forward.
+ADOPT_S = 5.0
+WORKER_LOCK = "worker.lock"
+
+
+class Supervisor:
+    """Runs one worker for one store.
+
+    Args:
+        store: The store; this process becomes its supervisor.
+        trials: The trials of the store.
+        options: How the worker is run.
+        notifier: systemd, where it listens.
+        say: Told what people should read, a line each.
+        clock: Seconds of CLOCK_MONOTONIC.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        trials: Trials,
+        *,
+        options: WorkerOptions | None = None,
+        notifier: Notifier | None = None,
+        say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.trials = trials
+        self._options = options or WorkerOptions()
+        self._notifier = notifier or Notifier()
+        self._say = say
+        self._clock = clock
+        self._events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        self._worker = WorkerState()
+        self._waiting: list[Waiting] = []
+        self._socket: socket.socket | None = None
+        self._lives = 0
+        self._status = 0
+        self._generation = -1
+        self._retry_at: float | None = None
+        self._announced = False
+
+    # For other threads
+
+    def follow(self, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Makes the worker follow the record; waits until it does.
+
+        Args:
+            timeout_s: How long.
+
+        Returns:
+            As ``live``.
+        """
+        answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._events.put(("nudge", answers.put, timeout_s))
+        try:
+            return answers.get(timeout=timeout_s + 1)
+        except queue.Empty:
+            return {"models": {}, "reason": f"the worker did not follow within {timeout_s:g} s"}
+
+    def live(self) -> dict[str, Any]:
+        """What the worker serves now and how trials go, JSON-ready."""
+        worker = self._worker
+        return {
+            "models": {
+                name: {
+                    "digest": f"sha256:{each.digest}" if each.digest else None,
+                    "ready": each.ready,
+                    "reason": each.reason,
+                }
+                for name, each in sorted(worker.serving.items())
+            },
+            "worker": {
+                "pid": worker.process.pid if worker.process else None,
+                "deaths": worker.deaths,
+                "seconds": round(self._clock() - worker.since, 1) if worker.process else 0.0,
+                "rss_bytes": worker.rss_bytes,
+            },
+            "trials": self.trials.progress(),
+            "degraded": self.store.broken or self.store.journal.failure,
+        }
+
+    def stop(self) -> None:
+        """Ends ``run`` once the worker has answered everybody."""
+        self._events.put(("stop",))
+
+    # The loop
+
+    def run(self, *, ready: Callable[[str], None]) -> int:
+        """Serves until ``stop``, SIGTERM or SIGINT.
+
+        Args:
+            ready: Called with the address once a worker answers for the first time.
+
+        Returns:
+            0 where the worker ended in time, 1 otherwise.
+
+        Raises:
+            ConflictError: Another supervisor owns the store.
+            OSError: The store's folder cannot be written.
+        """
+        self._ready = ready
+        with (
+            SYSTEM.lock(self.store.root / "supervisor.lock", wait=False) as ours,
+            self._signals(),
+        ):
+            if not ours:
+                raise ConflictError(f"another supervisor runs for {self.store.root}; see 'edgeml status'")
+            control = Control(
+                self.store.root,
+                worker=self._events.put,
+                answers={"nudge": self.follow, "status": self.live},
+            )
+            try:
+                return self._turn()
+            finally:
+                control.close()
+                if self._socket is not None:
+                    self._socket.close()
+
+    def _turn(self) -> int:
+        self._adopt()
+        if self._worker.process is None:
+            self._start()
+        while True:
+            try:
+                event = self._events.get(timeout=TICK_S)
+            except queue.Empty:
+                event = ("tick",)
+            if event[0] == "stop":
+                return self._end()
+            try:
+                getattr(self, f"_on_{event[0]}")(*event[1:])
+                self._look()
+            except (EdgemlError, OSError) as error:
+                # The loop outlives a disk that refuses and a worker that hangs up; both come round again.
+                self._say(f"supervisor: {error}")
+            self._notifier.alive()
+
+    def _look(self) -> None:
+        """What is due by the clock."""
+        now = self._clock()
+        worker = self._worker
+        if worker.start_at is not None and now >= worker.start_at:
+            worker.start_at = None
+            self._start()
+        if worker.process is not None:
+            silent = now - worker.heard
+            if silent > (self._options.start_s if worker.loading else self._options.stall_s):
+                self._say(f"the worker gave no sign of life for {silent:.1f} s and is killed")
+                if not worker.loading:
+                    self.trials.stalled(silent)
+                worker.process.signal(signal.SIGKILL)
+                worker.heard = now
+            if not worker.healthy and not worker.loading and now - worker.since > self._options.healthy_s:
+                worker.healthy, worker.deaths = True, 0
+                self.store.healthy()
+        for judged in self.trials.judged():
+            reason, word = judged.verdict.reason, judged.verdict.signal
+            self._say(f"{judged.model} sha256:{judged.digest[:12]}: {judged.verdict.kind}: {word}: {reason}")
+            if judged.verdict.kind == "confirm":
+                self.store.confirm(judged.model, judged.digest, reason=reason, signal=word, who="supervisor")
+            else:
+                self.store.roll_back(judged.model, reason=reason, signal=word, who="supervisor")
+            self._follow()
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retry_at = None
+            self._follow()
+        for waiting in [each for each in self._waiting if each.until <= now]:
+            self._waiting.remove(waiting)
+            waiting.answer(self.live() | {"reason": "the worker has not followed in time; see its log"})
+
+    # Events
+
+    def _on_tick(self) -> None:
+        with suppress(EdgemlError, OSError):
+            if self.store.state().generation != self._generation:
+                self._follow()
+
+    def _on_nudge(self, answer: Callable[[dict[str, Any]], None], timeout_s: float) -> None:
+        self._follow()
+        waiting = Waiting(answer, self._clock() + timeout_s, self._worker.turn)
+        if self._worker.link is not None and self._worker.done >= self._worker.turn:
+            answer(self.live())
+        else:
+            self._waiting.append(waiting)
+
+    def _on_hello(self, link: Link, document: dict[str, Any]) -> None:
+        worker = self._worker
+        pid = int(document.get("pid", 0))
+        if worker.process is None or worker.process.pid != pid:
+            self._say(f"process {pid} said hello and is not the worker; it is sent away")
+            link.close()
+            return
+        self._keep_socket(link)
+        worker.link = link
+        worker.heard = self._clock()
+        worker.process.life = int(document.get("life", worker.process.life))
+        serving = document.get("serving", {})
+        worker.serving = {str(name): Serving(bare(digest), True) for name, digest in serving.items() if digest}
+        self._generation = -1
+        self._follow()
+
+    def _on_heard(self, link: Link, document: dict[str, Any]) -> None:
+        worker = self._worker
+        if link is not worker.link:
+            return
+        # A call of the model that does not come back is silence, though the process can still speak.
+        worker.heard = self._clock() - float(document.get("stuck_s", 0.0))
+        if document.get("kind") == "loaded":
+            self._loaded(document)
+        elif document.get("kind") == "counters":
+            self._counted(document)
+
+    def _on_gone(self, link: Link) -> None:
+        if link is self._worker.link:
+            self._worker.link = None
+
+    def _on_ended(self, process: WorkerProcess, how: str) -> None:
+        worker = self._worker
+        if process is not worker.process:
+            return
+        if process.status == CANNOT_LISTEN and self._socket is None:
+            self._events.put(("stop",))
+            self._status = 1
+            self._worker = WorkerState()
+            return
+        deaths = worker.deaths + 1
+        self._worker = WorkerState(deaths=deaths, start_at=self._clock() + pause_s(deaths), turn=worker.turn)
+        self._say(f"the worker {how}; it is started again")
+        self._notifier.status(f"the worker {how}")
+        self.trials.worker_died(how)
+        try:
+            self.store.died(how)
+        finally:
+            self._generation = -1
+
+    # Acts
+
+    def _adopt(self) -> None:
+        """Takes over the worker that an earlier supervisor left serving, if there is one."""
+        with SYSTEM.lock(self.store.root / WORKER_LOCK, wait=False) as free:
+            if free:
+                return
+        until = self._clock() + ADOPT_S
+        while (left := until - self._clock()) > 0:
+            with suppress(queue.Empty):
+                event = self._events.get(timeout=left)
+                if event[0] == "stop":
+                    self._events.put(event)
+                    return
+                if event[0] != "hello":
+                    continue
+                link, document = event[1:]
+                self._keep_socket(link)
+                if self._socket is not None:
+                    self._lives += 1
+                    now = self._clock()
+                    process = WorkerProcess.adopt(int(document["pid"]), self._lives)
+                    self._worker = WorkerState(process=process, heard=now, since=now, loading=False)
+                    process.watch(lambda each, how: self._events.put(("ended", each, how)))
+                    self._say(f"process {process.pid} was left serving and goes on under this supervisor")
+                    self._on_hello(link, document)
+                    return
+        # It holds the address and cannot be talked to.
+        with suppress(OSError, ValueError):
+            pid = int((self.store.root / WORKER_LOCK).read_text())
+            self._say(f"process {pid} was left behind and does not come forward; it is killed")
+            os.kill(pid, signal.SIGKILL)
+            with SYSTEM.lock(self.store.root / WORKER_LOCK, wait=True):
+                return
+
+    def _keep_socket(self, link: Link) -> None:
+        """Keeps the listening socket that a worker offers, so that it outlives the worker."""
+        for descriptor in link.take_descriptors():
+            if self._socket is None:
+                self._socket = socket.socket(fileno=descriptor)
+            else:
+                os.close(descriptor)
+
+    def _start(self) -> None:
+        self._lives += 1
+        now = self._clock()
+        deaths, turn = self._worker.deaths, self._worker.turn
+        arguments = ["--store", str(self.store.root), *self._options.arguments]
+        held = self._socket.fileno() if self._socket is not None else None
+        process = WorkerProcess.start(arguments, held, self._lives)
+        self._worker = WorkerState(process=process, heard=now, since=now, deaths=deaths, turn=turn)
+        process.watch(lambda each, how: self._events.put(("ended", each, how)))
+
+    def _follow(self) -> None:
+        """Tells the worker what the record says, if that is not what it does."""
+        worker = self._worker
+        if worker.link is None:
+            return
+        state = self.store.state()
+        running = [each.digest for each in worker.serving.values() if each.digest and each.ready]
+        try:
+            loads = self.store.load(running)
+            state = self.store.state()
+        except (StoreError, OSError) as error:
+            self._say(f"an attempt cannot be counted, so nothing is tried: {error}")
+            loads = transitions.answering(state, trials=False)
+        self._generation = state.generation
+        self.trials.follow(state)
+        worker.turn += 1
+        worker.link.send({"kind": "serve", "turn": worker.turn, "models": [self._order(state, each) for each in loads]})
+
+    def _order(self, state: State, load: Load) -> dict[str, Any]:
+        release = state.models[load.model].releases.get(load.digest or "")
+        return {
+            "model": load.model,
+            "digest": load.digest,
+            "previous": load.previous,
+            "trial": load.trial,
+            "reason": load.reason,
+            "peak_bytes": release.peak_bytes if release is not None else 0,
+        }
+
+    def _loaded(self, document: dict[str, Any]) -> None:
+        """The worker says what came of a turn."""
+        worker = self._worker
+        first = worker.loading
+        worker.loading = False
+        failed = []
+        for name, found in document["models"].items():
+            digest = found.get("digest")
+            worker.serving[name] = Serving(digest, digest is not None, str(found.get("reason", "")))
+            if found.get("failed"):
+                failed.append((name, found))
+        for name in [*worker.serving]:
+            if name not in document["models"]:
+                del worker.serving[name]
+        worker.done = max(worker.done, int(document.get("turn", 0)))
+        if any([self._load_failed(name, found) for name, found in failed]):
+            self._follow()
+        if worker.done >= worker.turn:
+            if worker.link is not None:
+                worker.link.send({"kind": "begin"})
+            for waiting in self._waiting:
+                waiting.answer(self.live())
+            self._waiting.clear()
+            if first:
+                worker.since = self._clock()
+            self._announce()
+
+    def _load_failed(self, name: str, found: dict[str, Any]) -> bool:
+        """A bundle that the worker could not load: gone back from, unless the box is at fault.
+
+        Returns:
+            Whether the record changed.
+        """
+        digest, reason = str(found["failed"]), str(found.get("reason", "it could not be loaded"))
+        self._say(f"{name} sha256:{digest[:12]} could not be loaded: {reason}")
+        try:
+            model = self.store.state().model(name)
+            if found.get("fault") == "box":
+                self._retry_at = self._clock() + RETRY_S
+                if model.candidate != digest:
+                    return False
+                self.store.withdraw(name, reason=reason)
+            elif model.candidate == digest or (model.active == digest and model.previous is not None):
+                self.store.roll_back(name, reason=reason, signal="load_failed", who="supervisor")
+            else:
+                return False
+        except (StoreError, OSError) as error:
+            self._say(f"{name}: the store refuses to go back: {error}")
+            return False
+        return True
+
+    def _counted(self, document: dict[str, Any]) -> None:
+        worker = self._worker
+        worker.rss_bytes = int(document.get("rss_bytes", 0))
+        assert worker.process is not None
+        state = self.store.state() if self.trials.progress() else None
+        for name, by_digest in document.get("models", {}).items():
+            counters = {}
+            for digest, found in by_digest.items():
+                with suppress(ValueError, TypeError):
+                    counters[digest] = Counters.from_mapping(found)
+            if state is not None:
+                previous = state.model(name).active
+                self.trials.observe(name, counters, previous, life=worker.process.life)
+
+    def _announce(self) -> None:
+        if self._announced:
+            return
+        self._announced = True
+        assert self._socket is not None
+        address = address_of(self._socket)
+        self._notifier.ready(f"serving on {address}")
+        self._ready(address)
+
+    def _end(self) -> int:
+        self._notifier.stopping()
+        self.trials.keep()
+        worker = self._worker
+        if worker.process is None:
+            return self._status
+        worker.process.signal(signal.SIGTERM)
+        if worker.process.wait(self._options.stop_s):
+            return 0
+        self._say(f"the worker has not ended within {self._options.stop_s:g} s and is killed")
+        worker.process.signal(signal.SIGKILL)
+        worker.process.wait(5.0)
+        return 1
+
+    # Around it
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = [signal.signal(number, lambda *_: self.stop()) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)

@@ -1,0 +1,147 @@
+"""The trials under way: one for each model that has a bundle on trial, kept over restarts of the supervisor.
+
+The rules are in ``trial``. Here is what they need from outside: which bundle is on trial, the clock, and a file that a
+restarted supervisor goes on from. The file is written once a minute and when a worker dies; losing it costs time, since
+the trial then starts anew, and can never confirm a bundle too early.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeml.bundles.disk import SYSTEM
+from edgeml.bundles.files import replace_file
+from edgeml.bundles.state import State
+from edgeml.supervisor.trial import Trial, Verdict
+from edgeml.supervisor.trial_config import TrialConfig
+from edgeml.supervisor.trial_counters import Counters
+
+FILE_MAX_BYTES = 1024 * 1024
+KEEP_EVERY_S = 60.0
+
+References = Callable[[str], Mapping[str, int] | None]
+
+
+def boottime() -> float:
+    """Seconds since the box was started, sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict that asks for something to be done.
+
+    Attributes:
+        model: The model.
+        digest: Hex digest of the bundle on trial.
+        verdict: ``confirm`` or ``roll_back``.
+    """
+
+    model: str
+    digest: str
+    verdict: Verdict
+
+
+class Trials:
+    """All trials of one store.
+
+    Args:
+        path: Where they are kept.
+        config: The numbers by which they are judged.
+        reference: Label counts of a bundle's drift reference by hex digest; None where it has no labels.
+        clock: Seconds of CLOCK_BOOTTIME.
+    """
+
+    def __init__(
+        self, path: Path, config: TrialConfig, reference: References, *, clock: Callable[[], float] = boottime
+    ) -> None:
+        self._path = path
+        self._config = config
+        self._reference = reference
+        self._clock = clock
+        self._trials: dict[str, tuple[str, Trial]] = {}
+        self._kept_at = clock()
+        self._kept = self._read()
+
+    def follow(self, state: State) -> None:
+        """Begins, continues and ends trials as the record says."""
+        on_trial = {name: model.candidate for name, model in state.models.items() if model.candidate is not None}
+        for model in [*self._trials]:
+            if on_trial.get(model) != self._trials[model][0]:
+                del self._trials[model]
+        for model, digest in on_trial.items():
+            if model not in self._trials:
+                self._trials[model] = (digest, self._begun(model, digest))
+
+    def observe(self, model: str, counters: Mapping[str, Counters], previous: str | None, *, life: int) -> None:
+        """Takes what a worker reports.
+
+        Args:
+            model: The model.
+            counters: By hex digest, of each bundle that the worker has of this model.
+            previous: Hex digest of the release that the one on trial is compared with.
+            life: Number of the worker's life.
+        """
+        if model not in self._trials:
+            return
+        digest, trial = self._trials[model]
+        if digest in counters:
+            trial.observe(self._clock(), counters[digest], counters.get(previous or ""), worker_life=life)
+
+    def worker_died(self, how: str) -> None:
+        """Notes that the worker died without having been told to."""
+        for _, trial in self._trials.values():
+            trial.worker_died(self._clock(), how)
+        self.keep()
+
+    def stalled(self, silent_s: float) -> None:
+        """Notes for how long the worker has been silent."""
+        for _, trial in self._trials.values():
+            trial.stalled(self._clock(), silent_s)
+
+    def judged(self) -> list[Judged]:
+        """The verdicts that ask for something to be done now."""
+        found = []
+        for model, (digest, trial) in self._trials.items():
+            verdict = trial.verdict(self._clock())
+            if verdict.kind != "hold":
+                found.append(Judged(model, digest, verdict))
+        if self._trials and self._clock() - self._kept_at >= KEEP_EVERY_S:
+            self.keep()
+        return found
+
+    def progress(self) -> dict[str, Any]:
+        """How each trial goes, by model, JSON-ready."""
+        return {
+            model: {"digest": f"sha256:{digest}"} | trial.progress(self._clock())
+            for model, (digest, trial) in self._trials.items()
+        }
+
+    def keep(self) -> None:
+        """Writes the trials down; a disk that refuses costs only what a restart would continue."""
+        self._kept_at = self._clock()
+        document = {model: {"digest": digest, "trial": t.to_document()} for model, (digest, t) in self._trials.items()}
+        with suppress(OSError):
+            replace_file(self._path, [json.dumps(document).encode()], mode=0o640)
+
+    def _begun(self, model: str, digest: str) -> Trial:
+        labels = self._reference(digest)
+        kept = self._kept.get(model)
+        if isinstance(kept, dict) and kept.get("digest") == digest:
+            # A document of another edgeml, or a damaged one: a new trial is the safe answer.
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
+                return Trial.from_document(kept["trial"], self._config, reference_labels=labels)
+        return Trial(self._config, reference_labels=labels)
+
+    def _read(self) -> dict[str, Any]:
+        with suppress(OSError, ValueError):
+            document = json.loads(SYSTEM.read(self._path, FILE_MAX_BYTES))
+            if isinstance(document, dict):
+                return document
+        return {}
