@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import platform
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeml.builder.export import ExportedModel, doors, export_model
+from edgeml.builder.export import ExportedModel, doors, export_model, final_name
 from edgeml.builder.feature_compiler import CompiledPipeline, compile_features
 from edgeml.builder.native_kernel import native_kernel
 from edgeml.builder.parity import ParityQuestions
@@ -157,7 +158,7 @@ def find_candidate(
         refusal = error
     assert refusal is not None  # there is always a door to try
     if isinstance(refusal, UnsupportedError):
-        raise _with_columns(refusal, compiled) from refusal
+        raise _with_step(refusal, compiled) from refusal
     raise refusal
 
 
@@ -207,13 +208,31 @@ def _checked(
     return Candidate(config, inferred, compiled, exported, kernel, predictor, questions.edge_cases())
 
 
-def _with_columns(error: UnsupportedError, compiled: CompiledPipeline) -> UnsupportedError:
-    """The same refusal with the steps before the estimator that go to ONNX, and their columns."""
-    if not compiled.columns:
+def _with_step(error: UnsupportedError, compiled: CompiledPipeline) -> UnsupportedError:
+    """The same refusal under the name of the step at fault and its columns, where it is a step before the estimator."""
+    classes = (said.rsplit("(", 1)[1].rstrip(")") for said in compiled.exported_steps)
+    names = dict(zip(compiled.columns, classes, strict=True))
+    estimator = final_name(compiled.remainder)
+    reason = str(error).removeprefix(f"{estimator} cannot be exported: ")
+    # What our own writers stopped at comes first: a pipeline without it would have got further.
+    for text in reason.split("skl2onnx: ", 1):
+        shown = [path for path, name in names.items() if _names(text, name)]
+        if shown or _names(text, estimator):
+            break
+    else:
+        shown = list(names)
+    if not shown:
         return error
-    steps = "; ".join(f"step {path!r} over {', '.join(names)}" for path, names in compiled.columns.items())
-    path, names = next(iter(compiled.columns.items()))
-    return UnsupportedError(f"{error} (not in the compiled core: {steps})", step=path, columns=names)
+    steps = "; ".join(f"step {path!r} ({names[path]}) over {', '.join(compiled.columns[path])}" for path in shown)
+    return UnsupportedError(
+        f"{steps}: neither the compiled core nor ONNX can take {'it' if len(shown) == 1 else 'all of them'}: {reason}",
+        step=shown[0],
+        columns=compiled.columns[shown[0]],
+    )
+
+
+def _names(reason: str, name: str) -> bool:
+    return re.search(rf"\b{re.escape(name)}\b", reason) is not None
 
 
 def json_bytes(document: Any) -> bytes:

@@ -6,6 +6,7 @@ import pytest
 from export_forms import agree, diabetes, fitted, wine
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import FastICA
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -149,6 +150,27 @@ def test_a_step_that_nothing_can_take_is_named_with_its_columns():
     table = pd.DataFrame(X, columns=list("abcde"))
     prepare = ColumnTransformer([("scale", StandardScaler(), ["a", "b"]), ("twice", Doubler(), ["d", "e"])])
     pipeline = make_pipeline(StandardScaler().set_output(transform="pandas"), prepare, LogisticRegression())
-    with pytest.raises(UnsupportedError, match="columntransformer.twice.*d, e") as refusal:
+    with pytest.raises(UnsupportedError, match=r"^step 'columntransformer.twice' \(Doubler\) over d, e: ") as refusal:
         edgeml.build(pipeline.fit(table, y), table, y, name="twice", version="1")
     assert refusal.value.step == "columntransformer.twice" and refusal.value.columns == ("d", "e")
+
+
+def test_of_several_exported_steps_the_one_at_fault_is_named():
+    X, y = wine()
+    table = pd.DataFrame(X, columns=list("abcde"))
+    prepare = ColumnTransformer(
+        [
+            ("mix", FastICA(random_state=0), ["a", "b"]),
+            ("twice", make_pipeline(StandardScaler(), Doubler()), ["d", "e"]),
+        ]
+    )
+    pipeline = make_pipeline(prepare, LogisticRegression()).fit(table, y)
+    with pytest.raises(UnsupportedError, match=r"^step 'columntransformer.twice.doubler' \(Doubler\) over d, e: "):
+        edgeml.build(pipeline, table, y, name="twice", version="1")
+
+
+def test_an_estimator_at_fault_is_named_although_a_step_is_exported():
+    X, y = wine()
+    pipeline = make_pipeline(FastICA(random_state=0), Coin()).fit(X, y)
+    with pytest.raises(UnsupportedError, match=r"^Coin cannot be exported"):
+        edgeml.build(pipeline, X, y, name="coin", version="1")
