@@ -38,10 +38,11 @@ from edgeml.builder.rule_source import parse_rules
 from edgeml.builder.schema_inference import InferredSchema, infer_schema
 from edgeml.builder.task import Task, task_of
 from edgeml.bundles import Bundle
-from edgeml.errors import BuildError, ParityError, SchemaError
+from edgeml.errors import BuildError, ParityError, RuleError, SchemaError
 from edgeml.runtime.prediction import TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
+from edgeml.runtime.rules import RuleList
 
 STEPS = (
     "reading the schema",
@@ -178,6 +179,7 @@ def build(
     rule_documents: list[dict[str, Any]] = []
     if rules is not None:
         rule_list = parse_rules(rules, inferred.schema, labels=list(predictor.labels) or None)
+        _check_width(rule_list, predictor)
         rule_documents = rule_list.to_document()["rules"]
         predictor = candidate.with_rules(rule_list)
     answers = predictor.predict_frame(check_frame)
@@ -237,6 +239,16 @@ def _prior(task: Task, y: Any, pipeline: Any, X: Any) -> dict[str, Any]:
     # The first of the most frequent labels, in the order of the labels.
     best = max(task.labels, key=lambda label: shares[str(label)])
     return {"label": best, "scores": shares} if task.name == "classification" else {"label": best}
+
+
+def _check_width(rules: RuleList, predictor: Predictor) -> None:
+    width = predictor.outputs.n_values or 1
+    for rule in rules.rules:
+        if rule.value is not None and width > 1:
+            raise RuleError(
+                f"rule {rule.id!r}: it answers with one number where the model gives {width}; let it abstain",
+                rule=rule.id,
+            )
 
 
 def _measure_rules(documents: list[dict[str, Any]], answers: PredictionBatch, truth: list[Any] | None) -> None:

@@ -48,7 +48,7 @@ class Rule:
         when: The condition's canonical text.
         label: The answer of a classification, else None.
         value: The answer of a regression, else None.
-        score: How sure the answer is, from 0 to 1; None where nobody said.
+        score: How sure the label is, from 0 to 1; None where nobody said, and beside a value.
         abstains: Whether the model is to answer instead.
         note: Why the rule is there, for readers.
         provenance: Where the rule comes from, for readers.
@@ -107,8 +107,7 @@ class RuleList:
 
         Args:
             document: ``{"rules": [{"id"?, "when", "then", "note"?, "provenance"?, "coverage"?, "precision"?}]}``;
-                ``then`` is ``{"label": ..., "score"?: ...}``, ``{"value": ..., "score"?: ...}``, ``{"abstain": true}``
-                or ``"abstain"``.
+                ``then`` is ``{"label": ..., "score"?: ...}``, ``{"value": ...}``, ``{"abstain": true}`` or ``"abstain"``.
             schema: What a record looks like.
             labels: What a classification may answer; None for a regression.
 
@@ -206,6 +205,8 @@ class _RuleReader:
             raise self.error(f"then: expected one of label, value and abstain, got {' and '.join(outcomes) or 'none'}")
         if "abstain" in then and (then["abstain"] is not True or "score" in then):
             raise self.error("then: a rule that abstains says {abstain: true} and nothing else")
+        if "value" in then and "score" in then:
+            raise self.error("then: a score says how sure a label is, and a value has no place for one; remove it")
         return Rule(
             id=self.id,
             when=when,

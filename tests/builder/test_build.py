@@ -124,6 +124,13 @@ def test_several_values_at_once():
     assert one.value == pytest.approx(model.predict(X[:1])[0].tolist(), rel=1e-5)
 
 
+def test_a_rule_cannot_give_one_value_for_several():
+    X, y = load_diabetes(return_X_y=True)
+    model = LinearRegression().fit(X, np.column_stack([y, y]))
+    with pytest.raises(RuleError, match="rule 'one': it answers with one number where the model gives 2"):
+        edgeml.build(model, X, name="two", version="1", rules=[{"id": "one", "when": "x0 > 0", "then": {"value": 1.0}}])
+
+
 def test_an_outlier_detector_and_a_clusterer():
     for model in (IsolationForest(n_estimators=20, random_state=0), KMeans(3, random_state=0, n_init=2)):
         model.fit(IRIS.data)

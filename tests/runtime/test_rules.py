@@ -233,8 +233,8 @@ def test_everything_that_a_rule_may_say():
         {"id": "rule-3", "when": "x is missing", "then": {"abstain": True}},
         {"id": "rule-4", "when": "true", "then": {"abstain": True}},
     ]
-    value = RuleList.from_document({"rules": [{"when": "x > 1", "then": {"value": 3, "score": 0.9}}]}, SCHEMA)
-    assert value.rules[0].value == 3.0 and value.to_document()["rules"][0]["then"] == {"value": 3.0, "score": 0.9}
+    value = RuleList.from_document({"rules": [{"when": "x > 1", "then": {"value": 3}}]}, SCHEMA)
+    assert value.rules[0].value == 3.0 and value.to_document()["rules"][0]["then"] == {"value": 3.0}
 
 
 def test_labels_are_given_back_as_the_model_has_them():
@@ -315,6 +315,11 @@ def test_what_a_document_may_not_say(document, message):
 def test_a_value_is_a_finite_number(value):
     with pytest.raises(RuleError, match="value must be a finite number"):
         RuleList.from_document({"rules": [{"when": "true", "then": {"value": value}}]}, SCHEMA)
+
+
+def test_a_value_has_no_score():
+    with pytest.raises(RuleError, match="rule 'rule-1': then: a score says how sure a label is.*remove it"):
+        RuleList.from_document({"rules": [{"when": "x > 1", "then": {"value": 3.5, "score": 0.8}}]}, SCHEMA)
 
 
 def test_a_regression_has_no_labels():
