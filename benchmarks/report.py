@@ -51,6 +51,10 @@ BUDGETS = (
     Budget(
         "B11", "from exec to the first answer", "start/edgeml", "start/imports and session load alone", 5, 2.5, True
     ),
+    Budget("B12", "memory after 100 swaps", "swap memory/after", "swap memory/before", 1.02, 1.0, at_most=True),
+    Budget("B12", "memory after 1,000,000 requests", "request memory/after", "request memory/before", 1.02, 1.0, True),
+    Budget("B13", "p99 while warm bundles are swapped", "swap/warm swaps", "swap/steady", 2, 1.2, at_most=True),
+    Budget("B13", "p99 while cold bundles are swapped", "swap/cold swaps", "swap/steady", 2, 1.2, at_most=True),
 )
 
 
@@ -151,6 +155,8 @@ def shown(value: float, unit: str) -> str:
         return f"{value:,.0f}/s"
     if unit == "bytes":
         return f"{value / 2**20:.0f} MB"
+    if unit == "share of a core":
+        return f"{value:.2%} of a core"
     return f"{value * 1e6:,.2f} us" if value < 1e-4 else f"{value * 1e3:,.2f} ms" if value < 1 else f"{value:.2f} s"
 
 

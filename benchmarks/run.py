@@ -16,13 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import artifacts, environments, http_load, in_process, report, startup, workloads
+from benchmarks import artifacts, environments, http_load, in_process, report, startup, swaps, workloads
 from benchmarks.measurement import Findings
 from benchmarks.service import Bench
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PARTS = ("in-process", "w4", "w5", "memory", "start")
+PARTS = ("in-process", "w4", "w5", "memory", "start", "swaps")
 
 
 def main() -> None:
@@ -72,6 +72,11 @@ def main() -> None:
         startup.measure(
             findings, folder=folder, root=ROOT, core=server_core, rounds=given.rounds,
             expected=expected_labels()["w4"][0], say=say,
+        )  # fmt: skip
+    if "swaps" in parts:
+        swaps.measure(
+            findings, folder=folder, root=ROOT, server_core=server_core, load_core=load_core, rounds=given.rounds,
+            wrk=http_load.find_wrk(say), say=say,
         )  # fmt: skip
     facts = about(given.rounds)
     figures = report.table(findings, facts)

@@ -38,7 +38,7 @@ from edgeml.supervisor.trials import Trials
 from edgeml.supervisor.worker_process import CANNOT_LISTEN, WorkerProcess, address_of, pause_s
 from edgeml.supervisor.worker_state import Serving, Waiting, WorkerOptions, WorkerState
 
-TICK_S = 0.25
+TICK_S = 0.5
 # When a bundle that the box could not read or hold is tried again.
 RETRY_S = 30.0
 # How long a worker that another supervisor left behind has to come forward.
@@ -81,6 +81,7 @@ class Supervisor:
         self._lives = 0
         self._status = 0
         self._generation = -1
+        self._stamp: tuple[int, float] = (0, 0.0)
         self._retry_at: float | None = None
         self._announced = False
 
@@ -218,8 +219,11 @@ class Supervisor:
 
     def _on_tick(self) -> None:
         with suppress(EdgemlError, OSError):
-            if self.store.state().generation != self._generation:
-                self._follow()
+            stamp = self.store.stamp()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                if self.store.state().generation != self._generation:
+                    self._follow()
 
     def _on_nudge(self, answer: Callable[[dict[str, Any]], None], timeout_s: float) -> None:
         self._follow()

@@ -1,0 +1,344 @@
+"""What an exchange of bundles costs those who are asking meanwhile: B12, B13, B14, and the time to go back.
+
+1. A supervised box (``edgeml serve --store``) with three releases of the W1 bundle runs on the server core. Requests
+   come from the load core on kept connections at a fixed rate; a latency counts from the moment at which the request
+   was *due*, so that a server which stands still is not asked less (no coordinated omission).
+2. A round is a stretch without swaps and a stretch with them; the figure is the ratio of their 99th percentiles. Swaps
+   come in two kinds: *warm* (the release gone to is still loaded) and *cold* (it is read, verified, built and tried).
+3. Failed requests are counted: another status than 200, a broken connection, or an answer whose digest is of no
+   release.
+4. Memory is that of all processes of the box, before and after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks import http_load
+from benchmarks.measurement import Findings, Measurement, Say
+from benchmarks.servers import free_port
+from edgeml.bundles import Bundle
+from edgeml.bundles.store import Store
+from edgeml.supervisor.channel import nudge
+
+RATE = 400
+CONNECTIONS = 8
+STRETCH_S = 6.0
+WARM_SWAPS = 1000
+GROWTH_SWAPS = 100
+GROWTH_REQUESTS = 1_000_000
+IDLE_S = 20.0
+START_S = 60.0
+
+
+@dataclass
+class Stretch:
+    """What a paced load saw.
+
+    Attributes:
+        latencies: Seconds from the moment a request was due to its whole answer.
+        failures: Requests without a good answer.
+        digests: Bundles that answered.
+    """
+
+    latencies: list[float]
+    failures: list[str]
+    digests: set[str]
+
+    @property
+    def p99(self) -> float:
+        """99th percentile in seconds."""
+        return sorted(self.latencies)[int(0.99 * (len(self.latencies) - 1))]
+
+
+class Box:
+    """A supervised box of its own, on one core.
+
+    Args:
+        folder: Where its store is made; an earlier one is removed.
+        bundle: The bundle whose releases it gets.
+        core: Where it runs.
+        root: The repository.
+    """
+
+    def __init__(self, folder: Path, bundle: Path, *, core: int, root: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self.root = folder
+        self.store = Store.create(folder, keyring=None, allow_unsigned=True)
+        first = Bundle.read(bundle)
+        self.digests = [
+            self.store.install(Bundle.create(first.config | {"version": str(number)}, first.members))
+            for number in (1, 2, 3)
+        ]
+        for digest in self.digests[1:]:
+            self.store.activate(digest, now=True)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/v1/models/{first.name}/predict"
+        self.name = first.name
+        with (folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "edgeml", "serve", "--store", str(folder), "--port", str(self.port)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=root,
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            )
+        self._wait()
+
+    def show(self, digest: str) -> None:
+        """Makes a release answer, as an operator's command does: the record first, then the worker."""
+        self.store.activate(digest, now=True)
+        self.follow()
+
+    def go_back(self) -> str:
+        """Goes back to the release before, without denying the one gone back from for the next round."""
+        state = self.store.state().models[self.name]
+        assert state.active is not None and state.previous is not None
+        self.store.roll_back(self.name, reason="benchmark")
+        self.store.allow(state.active)
+        return state.previous
+
+    def follow(self) -> None:
+        """Waits until the worker follows the record."""
+        said = nudge(self.root)
+        assert said is not None and not said.get("reason"), said
+
+    def processes(self) -> list[psutil.Process]:
+        """Supervisor and worker."""
+        mother = psutil.Process(self.process.pid)
+        return [mother, *mother.children(recursive=True)]
+
+    def pss(self) -> int:
+        """Proportional set size of all processes, in bytes."""
+        return sum(process.memory_full_info().pss for process in self.processes())
+
+    def cpu_seconds(self) -> float:
+        """CPU time of all processes so far."""
+        times = [process.cpu_times() for process in self.processes()]
+        return sum(each.user + each.system for each in times)
+
+    def stop(self) -> None:
+        """Ends the box."""
+        self.process.terminate()
+        self.process.wait(30)
+
+    def _wait(self) -> None:
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            said = nudge(self.root, timeout_s=5.0)
+            if said and said.get("models", {}).get(self.name, {}).get("ready"):
+                return
+            time.sleep(0.05)
+        raise RuntimeError((self.root / "log").read_text())
+
+
+def measure(
+    findings: Findings,
+    *,
+    folder: Path,
+    root: Path,
+    server_core: int,
+    load_core: int,
+    rounds: int,
+    wrk: str | None,
+    say: Say,
+) -> None:
+    """Measures all of it."""
+    bodies = http_load.read_bodies(folder / "edgeml_records.ndjson")
+    box = Box(folder / "box", folder / "w1-lr.edgeml", core=server_core, root=root)
+    os.sched_setaffinity(0, {load_core})
+    try:
+        _swaps(box, bodies, findings, rounds=rounds, say=say)
+        _going_back(box, bodies, findings, say=say)
+        _growth(box, folder, findings, load_core=load_core, wrk=wrk, say=say)
+        _idle(box, findings, say=say)
+    finally:
+        box.stop()
+        os.sched_setaffinity(0, {server_core, load_core})
+
+
+def _swaps(box: Box, bodies: list[bytes], findings: Findings, *, rounds: int, say: Say) -> None:
+    steady = Measurement("swap", "steady", "s")
+    kinds = {"warm": Measurement("swap", "warm swaps", "s"), "cold": Measurement("swap", "cold swaps", "s")}
+    orders = {"warm": box.digests[1:], "cold": box.digests}
+    failures: list[str] = []
+    swaps = 0
+    for number in range(rounds):
+        say(f"swaps under load, round {number + 1} of {rounds}")
+        quiet = asyncio.run(_paced(box, bodies, STRETCH_S, None))
+        steady.rounds.append(quiet.p99)
+        failures += quiet.failures
+        for kind, measurement in kinds.items():
+            turns = itertools.cycle(orders[kind])
+            pause = STRETCH_S * rounds / WARM_SWAPS if kind == "warm" else 0.2
+            done = [0]
+            seen = asyncio.run(_paced(box, bodies, STRETCH_S, _swapper(box, turns, pause, done)))
+            measurement.rounds.append(seen.p99)
+            swaps += done[0]
+            measurement.facts["swaps"] = measurement.facts.get("swaps", 0) + done[0]
+            failures += seen.failures
+    while swaps < WARM_SWAPS:
+        done = [0]
+        seen = asyncio.run(_paced(box, bodies, STRETCH_S, _swapper(box, itertools.cycle(box.digests[1:]), 0.0, done)))
+        swaps += done[0]
+        failures += seen.failures
+    findings.add(steady)
+    for measurement in kinds.values():
+        findings.add(measurement)
+    findings.notes.append(
+        f"swap: {swaps} swaps under {RATE} requests/s: {len(failures)} requests failed {failures[:3]}"
+    )
+
+
+def _swapper(box: Box, turns: itertools.cycle[str], pause: float, done: list[int]) -> Callable[[], None]:
+    def swap() -> None:
+        box.show(next(turns))
+        done[0] += 1
+        time.sleep(pause)
+
+    return swap
+
+
+def _going_back(box: Box, bodies: list[bytes], findings: Findings, *, say: Say) -> None:
+    """From the command to the first answer of the old bundle."""
+    say("going back: warm and cold")
+    warm, cold = Measurement("roll back", "warm", "s"), Measurement("roll back", "cold", "s")
+    for _ in range(20):
+        box.show(box.digests[2])
+        warm.rounds.append(_time_back(box, bodies[0], box.go_back))
+    for _ in range(10):
+        # Three releases take turns, and two stay loaded: the first one has to be read again.
+        for digest in (box.digests[0], box.digests[1], box.digests[2]):
+            box.show(digest)
+
+        def far_back() -> str:
+            box.store.roll_back(box.name, box.digests[0], reason="benchmark")
+            box.store.allow(box.digests[2])
+            return box.digests[0]
+
+        cold.rounds.append(_time_back(box, bodies[0], far_back))
+    findings.add(warm)
+    findings.add(cold)
+
+
+def _time_back(box: Box, body: bytes, act: Callable[[], str]) -> float:
+    start = time.perf_counter()
+    wanted = act()
+    box.follow()
+    answer = asyncio.run(_one(box, body))
+    elapsed = time.perf_counter() - start
+    assert answer["bundle"] == f"sha256:{wanted}", answer
+    return elapsed
+
+
+def _growth(box: Box, folder: Path, findings: Findings, *, load_core: int, wrk: str | None, say: Say) -> None:
+    turns = itertools.cycle(box.digests)
+
+    def swap(count: int) -> None:
+        for _ in range(count):
+            box.show(next(turns))
+
+    say(f"memory over {GROWTH_SWAPS} swaps")
+    swap(30)
+    before = Measurement("swap memory", "before", "bytes", [float(box.pss())])
+    swap(GROWTH_SWAPS)
+    findings.add(before)
+    findings.add(Measurement("swap memory", "after", "bytes", [float(box.pss())]))
+    if wrk is None:
+        findings.gaps["request memory"] = "wrk is not here; the Python generator would need an hour"
+        return
+    say(f"memory over {GROWTH_REQUESTS:,} requests")
+    sent, first = 0, 0.0
+    while sent < GROWTH_REQUESTS + 50_000:
+        load = http_load.press(
+            box.url,
+            folder / "edgeml_records.ndjson",
+            seconds=3,
+            connections=16,
+            core=load_core,
+            wrk=wrk,
+            folder=folder,
+        )
+        sent += load.requests
+        if not first and sent >= 50_000:
+            first, sent = float(box.pss()), 0
+    findings.add(Measurement("request memory", "before", "bytes", [first]))
+    findings.add(Measurement("request memory", "after", "bytes", [float(box.pss())], facts={"requests": sent}))
+
+
+def _idle(box: Box, findings: Findings, *, say: Say) -> None:
+    say(f"idle for {IDLE_S:.0f} s")
+    time.sleep(2.0)
+    start, cpu = time.monotonic(), box.cpu_seconds()
+    time.sleep(IDLE_S)
+    share = (box.cpu_seconds() - cpu) / (time.monotonic() - start)
+    findings.add(Measurement("idle", "edgeml", "share of a core", [share]))
+
+
+async def _paced(box: Box, bodies: list[bytes], seconds: float, act: Callable[[], None] | None) -> Stretch:
+    """Asks at a fixed rate for some seconds, while ``act`` is called again and again on a thread."""
+    known = {f"sha256:{digest}" for digest in box.digests}
+    stretch = Stretch([], [], set())
+    begin = time.perf_counter() + 0.05
+    due = (begin + number / RATE for number in range(int(RATE * seconds)))
+    requests = itertools.cycle([_request(box, body) for body in bodies])
+    ended = asyncio.Event()
+
+    async def connection() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", box.port)
+        try:
+            for moment in due:
+                await asyncio.sleep(max(0.0, moment - time.perf_counter()))
+                writer.write(next(requests))
+                try:
+                    header = await reader.readuntil(b"\r\n\r\n")
+                    body = await reader.readexactly(http_load.content_length(header))
+                except (OSError, asyncio.IncompleteReadError) as error:
+                    stretch.failures.append(repr(error))
+                    reader, writer = await asyncio.open_connection("127.0.0.1", box.port)
+                    continue
+                stretch.latencies.append(time.perf_counter() - moment)
+                digest = json.loads(body).get("bundle")
+                stretch.digests.add(digest)
+                if header.split(b" ", 2)[1] != b"200" or digest not in known:
+                    stretch.failures.append(body[:200].decode())
+        finally:
+            writer.close()
+
+    async def acting() -> None:
+        while act is not None and not ended.is_set():
+            await asyncio.to_thread(act)
+
+    actor = asyncio.create_task(acting())
+    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+    ended.set()
+    await actor
+    return stretch
+
+
+def _request(box: Box, body: bytes) -> bytes:
+    path = box.url.split(str(box.port), 1)[1]
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def _one(box: Box, body: bytes) -> dict[str, str]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", box.port)
+    writer.write(_request(box, body))
+    header = await reader.readuntil(b"\r\n\r\n")
+    answer = json.loads(await reader.readexactly(http_load.content_length(header)))
+    writer.close()
+    assert isinstance(answer, dict)
+    return answer
