@@ -27,7 +27,7 @@ class Lazy:
 
     Attributes:
         module: Module that defines a click command of the same name.
-        line: What ``edgeml --help`` says of it.
+        line: What ``edgeml --help`` says of it; empty for what people do not call.
     """
 
     module: str
@@ -37,6 +37,7 @@ class Lazy:
 COMMANDS = {
     "build": Lazy("edgeml.cli.build", "Make a bundle from a training script."),
     "serve": Lazy("edgeml.cli.serve", "Answer requests on localhost."),
+    "worker": Lazy("edgeml.cli.worker", ""),
     "predict": Lazy("edgeml.cli.predict", "Answer the records of a file."),
     "inspect": Lazy("edgeml.cli.inspect", "Show what is in a bundle."),
     "card": Lazy("edgeml.cli.inspect", "Show a bundle's model card."),
@@ -91,7 +92,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of commands from the table, importing none of them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, lazy.line) for name, lazy in COMMANDS.items()])
+            formatter.write_dl([(name, lazy.line) for name, lazy in COMMANDS.items() if lazy.line])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; what it refuses becomes a message and an exit status."""
