@@ -102,13 +102,12 @@ class Box:
         self.store.activate(digest, now=True)
         self.follow()
 
-    def go_back(self) -> str:
-        """Goes back to the release before, without denying the one gone back from for the next round."""
-        state = self.store.state().models[self.name]
-        assert state.active is not None and state.previous is not None
-        self.store.roll_back(self.name, reason="benchmark")
-        self.store.allow(state.active)
-        return state.previous
+    def go_back(self, to: str | None = None) -> str:
+        """Goes back to the release before, or to a named one; gives the one gone back from, which is denied now."""
+        left = self.store.state().models[self.name].active
+        assert left is not None
+        self.store.roll_back(self.name, to, reason="benchmark")
+        return left
 
     def follow(self) -> None:
         """Waits until the worker follows the record."""
@@ -217,29 +216,25 @@ def _going_back(box: Box, bodies: list[bytes], findings: Findings, *, say: Say) 
     warm, cold = Measurement("roll back", "warm", "s"), Measurement("roll back", "cold", "s")
     for _ in range(20):
         box.show(box.digests[2])
-        warm.rounds.append(_time_back(box, bodies[0], box.go_back))
+        warm.rounds.append(_time_back(box, bodies[0], None))
     for _ in range(10):
         # Three releases take turns, and two stay loaded: the first one has to be read again.
-        for digest in (box.digests[0], box.digests[1], box.digests[2]):
+        for digest in box.digests:
             box.show(digest)
-
-        def far_back() -> str:
-            box.store.roll_back(box.name, box.digests[0], reason="benchmark")
-            box.store.allow(box.digests[2])
-            return box.digests[0]
-
-        cold.rounds.append(_time_back(box, bodies[0], far_back))
+        cold.rounds.append(_time_back(box, bodies[0], box.digests[0]))
     findings.add(warm)
     findings.add(cold)
 
 
-def _time_back(box: Box, body: bytes, act: Callable[[], str]) -> float:
+def _time_back(box: Box, body: bytes, to: str | None) -> float:
+    wanted = to or box.store.state().models[box.name].previous
     start = time.perf_counter()
-    wanted = act()
+    left = box.go_back(to)
     box.follow()
     answer = asyncio.run(_one(box, body))
     elapsed = time.perf_counter() - start
     assert answer["bundle"] == f"sha256:{wanted}", answer
+    box.store.allow(left)
     return elapsed
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+_MEMORY = "With --store: MiB that a bundle may take while it is tried."
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
@@ -17,6 +19,13 @@ import click
 @click.option("--threads", type=click.IntRange(1, 64), help="Requests worked on at once; default two for each core.")
 @click.option("--max-body", type=click.IntRange(min=1), default=8 * 1024 * 1024, show_default=True, help="In bytes.")
 @click.option("--max-rows", type=click.IntRange(min=1), default=10_000, show_default=True, help="Records in a request.")
+@click.option("--manage-host", default="127.0.0.1", show_default=True, help="With --store: management address.")
+@click.option("--manage-port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="With --store.")
+@click.option("--no-manage", is_flag=True, help="With --store: no management plane; commands on the box still work.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM certificate of the management plane.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key.")
+@click.option("--tls-client-ca", type=click.Path(path_type=Path), help="Whose client certificates may connect there.")
+@click.option("--memory", "memory_mb", type=click.IntRange(16), default=512, show_default=True, help=_MEMORY)
 @click.option("--trial", "trial", multiple=True, metavar="NAME=NUMBER", help="With --store: a limit of trials.")
 def serve(
     file: Path | None,
@@ -28,6 +37,13 @@ def serve(
     threads: int | None,
     max_body: int,
     max_rows: int,
+    manage_host: str,
+    manage_port: int,
+    no_manage: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    memory_mb: int,
     trial: tuple[str, ...],
 ) -> None:
     """Answer requests over HTTP for the bundle FILE, or with --store for the bundles that are active on this box.
@@ -43,9 +59,13 @@ def serve(
         listen = ["--uds", str(uds.absolute())] if uds is not None else ["--host", host, "--port", str(port)]
         threaded = [] if threads is None else ["--threads", str(threads)]
         bounds = ["--max-body", str(max_body), "--max-rows", str(max_rows)]
-        raise SystemExit(_supervise(store, (*listen, *threaded, *bounds), _numbers(trial)))
-    if trial:
-        raise click.UsageError("--trial goes with --store")
+        if (tls_cert is None) != (tls_key is None) or (tls_client_ca is not None and tls_cert is None):
+            raise click.UsageError("TLS needs --tls-cert and --tls-key; --tls-client-ca comes beside them")
+        tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key, tls_client_ca)
+        where = ("" if no_manage else manage_host, manage_port)
+        raise SystemExit(_supervise(store, (*listen, *threaded, *bounds), _numbers(trial), where, tls, memory_mb))
+    if trial or tls_cert or tls_key or tls_client_ca or no_manage:
+        raise click.UsageError("--trial, --no-manage and --tls-... go with --store")
     assert file is not None
     from edgeml.bundles import Bundle, Keyring
     from edgeml.serving import Limits, make_data_plane, tcp_listener, unix_listener
@@ -59,23 +79,37 @@ def serve(
     raise SystemExit(serve_plane(plane, listener, ready=lambda: click.echo(line)))
 
 
-def _supervise(root: Path, arguments: tuple[str, ...], trial: dict[str, float]) -> int:
-    from edgeml.bundles.store import Store
-    from edgeml.supervisor.reference import reference_labels
-    from edgeml.supervisor.supervisor import Supervisor
+def _supervise(
+    root: Path,
+    arguments: tuple[str, ...],
+    trial: dict[str, float],
+    manage: tuple[str, int],
+    tls: tuple[Path, Path, Path | None] | None,
+    memory_mb: int,
+) -> int:
+    from edgeml.supervisor.box import BoxOptions, run_box
+    from edgeml.supervisor.management import Tls
+    from edgeml.supervisor.quarantine import Budget
     from edgeml.supervisor.trial_config import TrialConfig
-    from edgeml.supervisor.trials import Trials
     from edgeml.supervisor.worker_state import WorkerOptions
 
     try:
         config = TrialConfig.from_mapping(trial)
     except ValueError as error:
         raise click.UsageError(f"--{error}") from error
-    root = root.absolute()
-    store = Store(root)
-    trials = Trials(root / "trials.json", config, reference_labels(store))
-    supervisor = Supervisor(store, trials, options=WorkerOptions(arguments=arguments, stall_s=config.stall_seconds))
-    return supervisor.run(ready=lambda address: click.echo(f"{root} listens on {address}"))
+    options = BoxOptions(
+        worker=WorkerOptions(arguments=arguments, stall_s=config.stall_seconds),
+        trial=config,
+        budget=Budget(memory_bytes=memory_mb * 1024 * 1024),
+        manage_host=manage[0],
+        manage_port=manage[1],
+        tls=None if tls is None else Tls(*tls),
+    )
+
+    def ready(data: str, management: str) -> None:
+        click.echo(f"{root} listens on {data}" + (f", management on {management}" if management else ""))
+
+    return run_box(root, options, ready=ready)
 
 
 def _numbers(given: tuple[str, ...]) -> dict[str, float]:
