@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from edgeml.errors import ModelError, RequestError
 from edgeml.monitor.latency import LatencyMonitor
 from edgeml.monitor.tally import Tally
+from edgeml.runtime.answer_tensors import OF_A_BARE_MODEL, Inference, inference
 from edgeml.runtime.fallback import is_invalid
 from edgeml.runtime.prediction import FALLBACK, TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
@@ -123,7 +124,7 @@ class Engine:
         """Answers records given as an array; see ``Predictor.predict_matrix``."""
         return self._timed(self._records().predict_matrix, matrix)
 
-    def infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def infer(self, tensors: Mapping[str, NDArray[Any]]) -> Inference:
         """Answers an inference request of the Open Inference Protocol.
 
         Args:
@@ -132,7 +133,7 @@ class Engine:
 
         Returns:
             For a bare ONNX model its outputs. Otherwise ``label`` or ``value``, ``scores`` where the model has
-            them (NaN in rows that a rule answered), and ``tier``.
+            them (NaN in rows that a rule answered), and ``tier``. With them who gave the answers.
 
         Raises:
             RequestError: A tensor is missing or does not fit.
@@ -143,9 +144,9 @@ class Engine:
             outputs: dict[str, NDArray[Any]]
             outputs, elapsed = self._ask(self._infer, tensors)
             self._clocked("model", elapsed)
-            return outputs
+            return Inference(outputs, OF_A_BARE_MODEL)
         if set(tensors) == {"input"} and "input" not in predictor.schema.slots:
-            return tensors_of(self._timed(predictor.predict_matrix, tensors["input"]), predictor)
+            return inference(self._timed(predictor.predict_matrix, tensors["input"]), predictor)
         columns = {}
         for name, array in tensors.items():
             if array.ndim == 2 and array.shape[1] == 1:
@@ -157,7 +158,7 @@ class Engine:
                     field=name,
                 )
             columns[name] = array
-        return tensors_of(self._timed(predictor.predict_columns, columns), predictor)
+        return inference(self._timed(predictor.predict_columns, columns), predictor)
 
     def _records(self) -> Predictor:
         predictor = self.predictor
@@ -228,18 +229,3 @@ class Engine:
             self.tally.missed(len(answers))
         for row in np.flatnonzero(answers.tiers == FALLBACK).tolist():
             self.tally.failed(invalid=is_invalid(answers.reasons.get(row)))
-
-
-def tensors_of(answers: Sequence[Prediction], predictor: Predictor) -> dict[str, NDArray[Any]]:
-    """Predictions as the output tensors of the Open Inference Protocol."""
-    tiers = np.array([answer.tier for answer in answers], dtype=object)
-    if not predictor.labels:
-        return {"value": np.array([answer.value for answer in answers], dtype=np.float64), "tier": tiers}
-    labels = [answer.label for answer in answers]
-    whole = all(isinstance(label, int) and not isinstance(label, bool) for label in predictor.labels)
-    outputs = {"label": np.array(labels, dtype=np.int64 if whole else object)}
-    scores = getattr(answers, "scores", None)
-    if scores is not None:
-        outputs["scores"] = scores
-    outputs["tier"] = tiers
-    return outputs

@@ -107,7 +107,8 @@ class RuleList:
 
         Args:
             document: ``{"rules": [{"id"?, "when", "then", "note"?, "provenance"?, "coverage"?, "precision"?}]}``;
-                ``then`` is ``{"label": ..., "score"?: ...}``, ``{"value": ...}``, ``{"abstain": true}`` or ``"abstain"``.
+                ``then`` is ``{"label": ..., "score"?: ...}``, ``{"value": ...}``, ``{"abstain": true}`` or
+                ``"abstain"``.
             schema: What a record looks like.
             labels: What a classification may answer; None for a regression.
 

@@ -8,8 +8,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from edgeml.runtime.answer_tensors import provenance
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.prediction import Label, Prediction
 from edgeml.runtime.predictor import Predictor
@@ -40,8 +43,8 @@ class Rows:
             self._head = head + _open("value", "FP64", [1] if self._many == 1 else [1, self._many])
         self._scores = b"}," + _open("scores", score_type, [1, self._count])
         self._tier = b"}," + _open("tier", "BYTES", [1])
-        self._tail = b'}],"parameters":' + _encode({"bundle": predictor.digest})
-        self._model_tail = self._tier + b'["model"]' + self._tail
+        self._bundle = {"bundle": predictor.digest}
+        self._model_tail = self._tail("model", {"tier": "model", "degraded": False})
         opened: dict[Label | None, bytes] = {}
         for label in predictor.labels if self._count else ():
             opened[label] = self._head + _encode([label]) + self._scores
@@ -93,7 +96,10 @@ class Rows:
             if self._count:
                 scored = answer.scores if answer.tier == "model" else None
                 body += self._scores + _encode(list(scored.values()) if scored else [None] * self._count)
-        return body + self._tier + b'["' + answer.tier.encode() + b'"]' + self._tail
+        return body + self._tail(answer.tier, provenance((answer,)))
+
+    def _tail(self, tier: str, parameters: dict[str, Any]) -> bytes:
+        return self._tier + _encode([tier]) + b'}],"parameters":' + _encode(self._bundle | parameters)
 
 
 def _open(name: str, datatype: str, shape: list[int]) -> bytes:

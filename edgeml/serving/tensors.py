@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeml.errors import RequestError
-from edgeml.runtime.engine import Engine, tensors_of
+from edgeml.runtime.answer_tensors import inference
+from edgeml.runtime.engine import Engine
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
+from edgeml.serving.infer_shape import DATA_LEVELS, check_keys, check_nesting
 from edgeml.serving.rows import Rows
 
-MAX_DIMENSIONS = 8
+MAX_DIMENSIONS = DATA_LEVELS
 MAX_SIZE = 2**31 - 1
 
 # Datatype -> numpy's name, struct's letter, what a flat list holds. FP16 has no JSON form.
@@ -88,12 +90,12 @@ class TensorAnswer(msgspec.Struct):
 
 
 class InferAnswer(msgspec.Struct, omit_defaults=True):
-    """The body of an answer; ``parameters`` carries the digest."""
+    """The body of an answer; ``parameters`` carries the digest, and which tier answered."""
 
     model_name: str
     model_version: str
     outputs: list[TensorAnswer]
-    parameters: dict[str, str]
+    parameters: dict[str, Any]
     id: str | None = None
 
 
@@ -136,12 +138,14 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
     if len(tensors) == 1 and rows is not None and isinstance(predictor, Predictor) and _is_matrix(predictor):
         if len(rows) == 1 and not request.outputs:
             return _rows_of(predictor).write(engine.predict_row(rows), request.id)
-        outputs = tensors_of(engine.predict_matrix(rows), predictor)
+        outputs, parameters = inference(engine.predict_matrix(rows), predictor)
     else:
-        outputs = engine.infer(tensors)
+        outputs, parameters = engine.infer(tensors)
     if request.outputs:
         outputs = {asked.name: _output(outputs, asked.name) for asked in request.outputs}
-    return _answer(predictor, [_written(name, array) for name, array in outputs.items()], request.id)
+    written = [_written(name, array) for name, array in outputs.items()]
+    parameters = {"bundle": predictor.digest} | parameters
+    return _encode(InferAnswer(predictor.name, predictor.version, written, parameters, request.id))
 
 
 def _is_one_row(request: InferRequest, predictor: Predictor) -> bool:
@@ -160,10 +164,6 @@ def _is_one_row(request: InferRequest, predictor: Predictor) -> bool:
 def _is_matrix(predictor: Predictor) -> bool:
     """Whether a tensor ``input`` holds whole rows, and not a feature of that name."""
     return "input" not in predictor.schema.slots
-
-
-def _answer(predictor: Predictor | TensorPredictor, outputs: list[TensorAnswer], request_id: str | None) -> bytes:
-    return _encode(InferAnswer(predictor.name, predictor.version, outputs, {"bundle": predictor.digest}, request_id))
 
 
 _rows: WeakKeyDictionary[Predictor, Rows] = WeakKeyDictionary()
@@ -232,8 +232,11 @@ def _score_type(predictor: Predictor) -> str:
 
 
 def _request(body: bytes) -> InferRequest:
+    check_nesting(body)
     try:
-        return _decode_request(body)
+        request = _decode_request(body)
+        check_keys(body)
+        return request
     except msgspec.ValidationError as error:
         raise RequestError(f"the request is not an infer request: {error}", code="bad_envelope") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

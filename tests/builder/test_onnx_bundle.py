@@ -54,7 +54,7 @@ def test_it_answers_as_the_reference(bundle, samples, tmp_path):
     np.testing.assert_allclose(given, samples["image"].mean(axis=(1, 2)), rtol=1e-6)
     assert predictor.golden_check().passed and predictor.golden_check().rows == 16
     engine = Engine(predictor)
-    np.testing.assert_array_equal(engine.infer(samples)["bright"], given)
+    np.testing.assert_array_equal(engine.infer(samples).outputs["bright"], given)
     with pytest.raises(RequestError, match="tensors, not records"):
         engine.predict({"image": 1})
 

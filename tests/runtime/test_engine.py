@@ -50,10 +50,11 @@ def test_latency_is_observed_by_tier(engine):
 def test_tensors_in_and_out(engine):
     columns = {name: np.array([RECORD[name], GENTOO[name]]) for name in RECORD}
     columns["island"] = np.array([["Biscoe"], ["Biscoe"]], dtype=object)
-    outputs = engine.infer(columns)
+    outputs, parameters = engine.infer(columns)
     answers = engine.predict_many([RECORD, GENTOO])
     assert outputs["label"].tolist() == [answer.label for answer in answers]
     assert outputs["tier"].tolist() == ["model", "rule"]
+    assert parameters == {"tier": ["model", "rule"], "degraded": False}
     assert outputs["scores"].shape == (2, 3) and np.isnan(outputs["scores"][1]).all()
     with pytest.raises(RequestError, match="'x': unknown_field"):
         engine.infer(columns | {"x": np.zeros(2)})

@@ -30,7 +30,7 @@ def test_columns_in_outputs_out(service, penguins_bundle, row, gentoo):
     status, answer = service.post(INFER, {"id": "42", "inputs": tensors(row, gentoo)})
     assert status == 200
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("42", "penguins", "1.0.0")
-    assert answer["parameters"]["bundle"] == penguins_bundle.digest
+    assert answer["parameters"] == {"bundle": penguins_bundle.digest, "tier": ["model", "rule"], "degraded": False}
     outputs = outputs_of(answer)
     assert list(outputs) == ["label", "scores", "tier"]
     assert (outputs["label"]["datatype"], outputs["label"]["shape"]) == ("BYTES", [2])
@@ -69,6 +69,8 @@ def test_outputs_can_be_chosen_and_binary_answers_are_json(service, row):
     }
     status, answer = service.post(INFER, asked)
     assert status == 200 and list(outputs_of(answer)) == ["tier", "label"]
+    status, answer = service.post(INFER, {"inputs": tensors(row), "outputs": [{"name": "label"}]})
+    assert list(outputs_of(answer)) == ["label"] and answer["parameters"]["tier"] == "model"
     status, answer = service.post(INFER, {"inputs": tensors(row), "parameters": {"binary_data_output": True}})
     assert status == 200 and list(outputs_of(answer)) == ["label", "scores", "tier"]
     status, answer = service.post(INFER, {"inputs": tensors(row), "outputs": [{"name": "odds"}]})
@@ -197,7 +199,7 @@ def test_a_request_like_the_last_one_is_read_for_its_numbers(rows_of_two):
         ("[0.5, 1.5, 2.5]", 400),
         ('[0.5, "1.5"]', 400),
         ("[0.5, 1.5]], [0", 400),
-        ('[0.5, 1.5], "data": [3, 4]', 200),
+        ('[0.5, 1.5], "data": [3, 4]', 400),
         ("[0.5, NaN]", 400),
         ("[0.5, 1.5", 400),
         ("", 400),
@@ -248,6 +250,7 @@ def test_a_bare_onnx_model(bare):
     status, answer = bare.post("/v2/models/bare/infer", bare_inputs([2.0, 2.0]))
     assert status == 200
     assert answer["outputs"] == [{"name": "c", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 1.5]}]
+    assert answer["parameters"]["tier"] == "model" and answer["parameters"]["degraded"] is False
     status, document = bare.get("/v2/models/bare")
     assert [each["name"] for each in document["inputs"]] == ["a", "b"] and document["platform"] == "onnx_onnxv1"
     assert bare.get("/v1/models/bare")[1]["task"] == "tensors"

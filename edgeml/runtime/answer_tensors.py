@@ -1,0 +1,78 @@
+"""Predictions in the form of the Open Inference Protocol: output tensors, and who gave the answers as parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeml.runtime.prediction import Prediction
+from edgeml.runtime.predictor import Predictor
+
+
+class Inference(NamedTuple):
+    """What an inference request is answered with.
+
+    Attributes:
+        outputs: Name -> array.
+        parameters: Who gave the answers; see ``provenance``.
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    parameters: dict[str, Any]
+
+
+# A bare ONNX model answers itself, or the request fails.
+OF_A_BARE_MODEL: dict[str, Any] = {"tier": "model", "degraded": False}
+
+
+def inference(answers: Sequence[Prediction], predictor: Predictor) -> Inference:
+    """Predictions as tensors with their provenance.
+
+    Args:
+        answers: One for each record.
+        predictor: Who gave them.
+    """
+    # A batch makes its predictions each time it is asked for them.
+    made = list(answers)
+    return Inference(_outputs(made, getattr(answers, "scores", None), predictor), provenance(made))
+
+
+def provenance(answers: Sequence[Prediction]) -> dict[str, Any]:
+    """Which tier answered, whether the model failed, and why.
+
+    Args:
+        answers: One for each record.
+
+    Returns:
+        ``tier``, ``degraded`` and, where an answer is degraded, ``reason``. Each is one value where all records share
+        it, and else a list of one for each record.
+    """
+    said: dict[str, Any] = {
+        "tier": _shared([answer.tier for answer in answers], "model"),
+        "degraded": _shared([answer.degraded for answer in answers], False),
+    }
+    if said["degraded"] is not False:
+        said["reason"] = _shared([answer.reason for answer in answers], None)
+    return said
+
+
+def _shared(values: list[Any], of_none: Any) -> Any:
+    if not values:
+        return of_none
+    return values if any(value != values[0] for value in values) else values[0]
+
+
+def _outputs(answers: list[Prediction], scores: NDArray[Any] | None, predictor: Predictor) -> dict[str, NDArray[Any]]:
+    tiers = np.array([answer.tier for answer in answers], dtype=object)
+    if not predictor.labels:
+        return {"value": np.array([answer.value for answer in answers], dtype=np.float64), "tier": tiers}
+    labels = [answer.label for answer in answers]
+    whole = all(isinstance(label, int) and not isinstance(label, bool) for label in predictor.labels)
+    outputs = {"label": np.array(labels, dtype=np.int64 if whole else object)}
+    if scores is not None:
+        outputs["scores"] = scores
+    outputs["tier"] = tiers
+    return outputs
