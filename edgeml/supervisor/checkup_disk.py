@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from edgeml.bundles.disk import SYSTEM
 from edgeml.bundles.files import forget, temporary_name, write_new
@@ -13,6 +15,8 @@ from edgeml.bundles.state import State
 from edgeml.bundles.store import Store
 from edgeml.errors import EdgemlError
 from edgeml.supervisor.finding import Finding, Patient, size_in_words
+
+LOCK_S = 5.0
 
 _PROBE = b"edgeml was here\n" * 256
 _MAKE_ROOM = "make room, for example with 'edgeml gc --keep 0'"
@@ -50,13 +54,8 @@ def check_room(patient: Patient) -> Iterator[Finding]:
 
 def check_writing(patient: Patient) -> Iterator[Finding]:
     """One file written, synced, renamed, its name synced, read back: what every change of the store does."""
-    first, second = (temporary_name(patient.root / "doctor") for _ in range(2))
     try:
-        write_new(first, [_PROBE], 0o640)
-        SYSTEM.rename(first, second)
-        SYSTEM.sync_folder(patient.root)
-        if SYSTEM.read(second, len(_PROBE)) != _PROBE:
-            raise OSError("other bytes came back than were written")
+        ours = _written(patient.root)
     except OSError as error:
         full = error.errno in FULL
         yield Finding(
@@ -66,8 +65,40 @@ def check_writing(patient: Patient) -> Iterator[Finding]:
             "the disk is full: only going back works, by the reserve" if full else "no change can be made durable",
             _MAKE_ROOM if full else "see 'dmesg'; check who you are, the mount and the medium",
         )
-    else:
+        return
+    if ours:
         yield Finding("writing", "ok", "write, sync, rename, sync of the folder")
+    else:
+        yield Finding(
+            "writing",
+            "danger",
+            f"another process has held the store's lock for {LOCK_S:g} s",
+            "nothing can be changed, not even gone back from",
+            f"see who: fuser -v {patient.root / 'lock'}; and whether the medium still answers: dmesg",
+        )
+
+
+def _written(root: Path) -> bool:
+    """Does what a change does, under the same lock and the same kind of name, which the next change sweeps away."""
+    until = time.monotonic() + LOCK_S
+    while True:
+        with SYSTEM.lock(root / "lock", wait=False) as ours:
+            if ours:
+                _probe(root)
+                return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+
+
+def _probe(root: Path) -> None:
+    first, second = (temporary_name(root / "state.json") for _ in range(2))
+    try:
+        write_new(first, [_PROBE], 0o640)
+        SYSTEM.rename(first, second)
+        SYSTEM.sync_folder(root)
+        if SYSTEM.read(second, len(_PROBE)) != _PROBE:
+            raise OSError("other bytes came back than were written")
     finally:
         for path in (first, second):
             forget(path)

@@ -126,8 +126,11 @@ def check_reserve(patient: Patient) -> Iterator[Finding]:
         yield Finding("reserve", "danger", f"reserve: {error.strerror}", meaning, remedy)
         return
     # st_blocks counts 512 bytes. File systems that compress or inline tell less; only an empty promise is a danger.
-    if found.st_size < RESERVE_BYTES or found.st_blocks == 0:
-        yield Finding("reserve", "danger", f"reserve holds {found.st_blocks * 512} bytes", meaning, remedy)
+    if found.st_size < MAX_BYTES or found.st_blocks == 0:
+        held = min(found.st_size, found.st_blocks * 512)
+        yield Finding("reserve", "danger", f"reserve holds {size_in_words(held)}", meaning, remedy)
+    elif found.st_size < RESERVE_BYTES:
+        yield Finding("reserve", "warning", size_in_words(found.st_size), "it is smaller than it should be", remedy)
     else:
         yield Finding("reserve", "ok", size_in_words(found.st_size))
 
@@ -162,7 +165,7 @@ def check_leftovers(patient: Patient) -> Iterator[Finding]:
             "warning",
             f"{len(orphans)} blobs that no bundle needs ({size_in_words(size)}), {len(halves)} temporary files",
             "an installation was cut off, or is under way now; nothing is wrong but the space",
-            "edgeml gc",
+            "edgeml gc; temporary files go with the next change",
         )
     else:
         yield Finding("leftovers", "ok", "none")

@@ -3,19 +3,24 @@
 import os
 import socket
 import sqlite3
+import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from bundles.releases import installed, new_store, release
 from data.generate_bundles import ALICE, BOB
 
 from edgeml.bundles import Keyring
+from edgeml.bundles.disk import SYSTEM, Disk, Room
+from edgeml.bundles.event import Event
 from edgeml.bundles.installation import StoreLimits
 from edgeml.bundles.record import RESERVE_BYTES
 from edgeml.monitor.link import Link
-from edgeml.supervisor import checkup, checkup_onnxruntime
+from edgeml.supervisor import checkup, checkup_disk, checkup_onnxruntime
+from edgeml.supervisor.channel import SOCKET
 from edgeml.supervisor.checkup import check_up
-from edgeml.supervisor.finding import Finding
+from edgeml.supervisor.finding import Finding, Patient
 
 NOW = 1.8e9
 EXT4 = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
@@ -130,6 +135,8 @@ class TestRecord:
         assert worst(looked_at(store, system), "reserve").level == "danger"
         os.truncate(store.root / "reserve", RESERVE_BYTES)  # the size, and no blocks
         assert worst(looked_at(store, system), "reserve").level == "danger"
+        (store.root / "reserve").write_bytes(bytes(RESERVE_BYTES - 4096))
+        assert worst(looked_at(store, system), "reserve").level == "warning"
 
 
 class TestBlobs:
@@ -164,10 +171,11 @@ class TestBlobs:
 
     def test_leftovers(self, store, system):
         (store.blobs.folder / ("a" * 64)).write_bytes(b"left over")
-        (store.root / ".state.json.abc.tmp").write_bytes(b"half")
+        (store.root / ".state.json.abc.tmp").write_bytes(b"half of a record")
         finding = worst(looked_at(store, system), "leftovers")
         assert finding.level == "warning" and "1 blobs" in finding.found and "1 temporary" in finding.found
         store.collect()
+        store.settings(device="box")
         assert worst(looked_at(store, system), "leftovers").level == "ok"
 
     def test_old_transfers(self, store, system):
@@ -191,10 +199,6 @@ class TestTrust:
     def test_what_answers_is_trusted_no_more(self, store, system):
         # Only by writing past the store's rules: the check is there for a record that was put back by hand.
         held = store.trust.keep(Keyring((BOB.public,)))
-        from dataclasses import replace
-
-        from edgeml.bundles.transitions import Event
-
         store._record.change(lambda state: (replace(state, keyring=held), (Event("keyring"),)), who="test")
         finding = worst(looked_at(store, system), "trust")
         assert finding.level == "danger" and "door 1" in finding.found
@@ -257,11 +261,15 @@ class TestDisk:
         monkeypatch.setattr(os, "fsync", broken)
         finding = worst(looked_at(store, system), "writing")
         assert finding.level == "danger" and "Input/output error" in finding.found
-        assert not list(store.root.glob(".doctor*"))
+        assert not list(store.root.glob(".*.tmp"))
+
+    def test_a_lock_that_nobody_lets_go(self, store, system, monkeypatch):
+        monkeypatch.setattr(checkup_disk, "LOCK_S", 0.1)
+        with SYSTEM.lock(store.root / "lock", wait=True):
+            finding = worst(looked_at(store, system), "writing")
+        assert finding.level == "danger" and "held the store's lock" in finding.found
 
     def test_a_full_disk(self, store, system, monkeypatch):
-        from edgeml.bundles.disk import Disk, Room
-
         monkeypatch.setattr(Disk, "room", lambda self, folder: Room(300_000, 5))
         assert worst(looked_at(store, system), "room").level == "warning"
         monkeypatch.setattr(Disk, "room", lambda self, folder: Room(4096, None))
@@ -304,8 +312,6 @@ class TestService:
     @pytest.fixture
     def answers(self, tmp_path):
         """A store in a folder short enough for a socket's name, and a supervisor that says one thing."""
-        from edgeml.supervisor.channel import SOCKET
-
         opened: list[socket.socket] = []
 
         def begin(store, document):
@@ -370,14 +376,10 @@ class TestOnnxruntime:
         return made
 
     def found(self, store, system, python):
-        from edgeml.supervisor.finding import Patient
-
         patient = Patient(store.root, system, NOW, False, store, store.state())
         return list(checkup_onnxruntime.check_onnxruntime(patient, python=python))
 
     def test_really(self, store, system):
-        import sys
-
         assert [(each.check, each.level) for each in self.found(store, system, sys.executable)] == [
             ("kernels", "ok"),
             ("onnxruntime", "ok"),
