@@ -107,6 +107,10 @@ class LazyGroup(click.Group):
             raise Refusal(f"{where}{error.strerror or error}") from error
 
 
+# Said on standard error by what answers with a bundle that nobody vouches for.
+NOT_CHECKED = "signatures not checked: no --keyring"
+
+
 def printable(text: str) -> str:
     """A text without control characters, so that a hostile file cannot drive the terminal.
 

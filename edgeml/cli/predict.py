@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from edgeml.cli import NOT_CHECKED
+
 if TYPE_CHECKING:
     from edgeml.errors import RequestError, Violation
     from edgeml.runtime.record_file import Item
@@ -40,6 +42,8 @@ def predict(
     from edgeml.runtime import TensorPredictor, load
     from edgeml.runtime.record_file import format_of
 
+    if keyring is None:
+        click.echo(NOT_CHECKED, err=True)
     predictor = load(bundle, keyring=Keyring.read(keyring) if keyring else None)
     if isinstance(predictor, TensorPredictor):
         raise RequestError(f"{bundle} takes tensors, not records; serve it and use /v2/models/{predictor.name}/infer")

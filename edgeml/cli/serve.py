@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edgeml.cli import NOT_CHECKED
+
 _MEMORY = "With --store: MiB that a bundle may take while it is tried."
 
 
@@ -72,6 +74,8 @@ def serve(
     from edgeml.serving import serve as serve_plane
 
     limits = Limits(body_bytes=max_body, rows=max_rows, **({} if threads is None else {"threads": threads}))
+    if keyring is None:
+        click.echo(NOT_CHECKED, err=True)
     plane = make_data_plane(Bundle.read(file, keyring=Keyring.read(keyring) if keyring else None), limits)
     listener = unix_listener(uds) if uds is not None else tcp_listener(host, port)
     engine = plane.engine()

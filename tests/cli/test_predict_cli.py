@@ -103,3 +103,13 @@ def test_nothing_is_answered_before_the_golden_rows(penguins_bundle, tmp_path):
     status, lines, said = predicted(tmp_path, json.dumps(golden[0]["record"]), "json")
     assert status == 1 and lines == []
     assert "answers otherwise here" in said and "expected tier fallback" in said
+
+
+def test_an_unchecked_bundle_is_called_so(built, tmp_path):
+    (tmp_path / "given.ndjson").write_text(GOOD)
+    done = run("predict", built / "iris.edgeml", "given.ndjson", cwd=tmp_path)
+    assert done.stderr == "signatures not checked: no --keyring\n"
+    run("keygen", "--out", "key.pem", "--keyring", "keyring.json", cwd=tmp_path)
+    run("sign", built / "iris.edgeml", "--key", "key.pem", "--out", "signed.edgeml", cwd=tmp_path)
+    done = run("predict", "signed.edgeml", "given.ndjson", "--keyring", "keyring.json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and json.loads(done.stdout)["tier"] == "model"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+NOT_CHECKED = "signatures not checked: no --keyring"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -45,6 +46,7 @@ class Running:
         if not self.line:
             raise AssertionError(self.process.communicate()[1])
         self.uds = uds
+        self._unchecked = "--keyring" not in options
         found = re.search(r"http://127\.0\.0\.1:(\d+)", self.line)
         self.port = int(found.group(1)) if found else 0
 
@@ -84,7 +86,7 @@ class Running:
             return b"".join(pieces)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Sends a signal; gives exit status and what stood on standard error."""
+        """Sends a signal; gives exit status and what stood on standard error beside the word about signatures."""
         self.process.send_signal(number)
         try:
             status = self.process.wait(timeout=20)
@@ -93,6 +95,9 @@ class Running:
         errors = self.process.stderr.read()
         self.process.stdout.close()
         self.process.stderr.close()
+        if self._unchecked:
+            assert errors.startswith(NOT_CHECKED + "\n")
+            errors = errors.removeprefix(NOT_CHECKED + "\n")
         return status, errors
 
 
