@@ -75,7 +75,7 @@ def _answer(route: Route) -> dict[str, Any]:
         return {"description": "The card.", "content": {"text/markdown": {"schema": _TEXT}}}
     content = {JSON: {"schema": _reference(route.gives)}}
     if route.gives == "Predictions":
-        content[NDJSON] = {"schema": _reference("Prediction")}
+        content[NDJSON] = {"schema": _reference("PredictionLine")}
     return {"description": "Done.", "content": content}
 
 
@@ -102,6 +102,7 @@ def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any
             closed=True,
         ),
         "Prediction": _any([_prediction(each) for each in predictors]),
+        "PredictionLine": _any([*(_prediction(each, alone=True) for each in predictors), _reference("Problem")]),
         "Predictions": _object(
             {
                 "id": _TEXT,
@@ -211,21 +212,23 @@ def _feature(feature: Feature) -> dict[str, Any]:
     return described
 
 
-def _prediction(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
+def _prediction(predictor: Predictor | TensorPredictor, *, alone: bool = False) -> dict[str, Any]:
+    """One prediction; one that stands alone on its line names the bundle itself."""
+    names = {"model": _TEXT, "version": _TEXT, "bundle": _TEXT} if alone else {}
     members: dict[str, Any] = {
         "tier": {"enum": ["rule", "model", "fallback"]},
         "rule": _TEXT,
         "degraded": _FLAG,
         "reason": _TEXT,
-    }
+    } | names
     if isinstance(predictor, TensorPredictor):
-        return _object(members, "tier")
+        return _object(members, "tier", *names)
     if predictor.labels:
         members["label"] = {"enum": list(predictor.labels)}
         members["scores"] = {"type": "object", "additionalProperties": _NUMBER}
-        return _object(members, "label", "tier")
+        return _object(members, "label", "tier", *names)
     members["value"] = {"anyOf": [_NUMBER, _list(_NUMBER)]}
-    return _object(members, "value", "tier")
+    return _object(members, "value", "tier", *names)
 
 
 def _object(members: dict[str, Any], *required: str, closed: bool = False) -> dict[str, Any]:

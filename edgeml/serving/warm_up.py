@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from edgeml.bundles import Bundle
-from edgeml.errors import BundleError
 from edgeml.monitor.tally import Tally
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_of
@@ -12,8 +11,6 @@ from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.data_plane import DataPlane, Handler
 from edgeml.serving.limits import Limits
 
-# Failed golden rows that a message shows.
-SHOWN = 3
 # Single records asked before the first request, so that it is no slower than the next.
 ROUNDS = 3
 
@@ -76,13 +73,7 @@ def check_golden_rows(predictor: Predictor | TensorPredictor) -> int:
         ModelError: The model fails on one.
     """
     report = predictor.golden_check()
-    if not report.passed:
-        more = f" (and {len(report.failures) - SHOWN} more)" if len(report.failures) > SHOWN else ""
-        raise BundleError(
-            f"{predictor.name} {predictor.version} answers otherwise here than when it was built: "
-            f"{len(report.failures)} of {report.rows} golden rows differ: {'; '.join(report.failures[:SHOWN])}{more}. "
-            "It is not served; build the bundle for this machine's ONNX Runtime and processor, or update ONNX Runtime"
-        )
+    report.require(f"{predictor.name} {predictor.version}")
     return report.rows
 
 

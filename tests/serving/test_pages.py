@@ -5,6 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError as ValidationError
 
 from edgeml.serving.pages import Pages, make_app, routes_of
 from edgeml.serving.problems import STATUS
@@ -105,6 +108,32 @@ def test_openapi_lists_every_route(service):
     assert len(set(identifiers)) == len(identifiers)
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
     assert references <= set(document["components"]["schemas"])
+
+
+def test_openapi_is_valid(service):
+    document = service.get("/openapi.json")[1]
+    OpenAPIV31SpecValidator(document).validate()
+    document["paths"]["/v1/predict"]["post"]["responses"] = []
+    with pytest.raises(ValidationError):
+        OpenAPIV31SpecValidator(document).validate()
+
+
+@pytest.mark.parametrize("members", [{}, {"bill_depth_mm": 15.0, "flipper_length_mm": 217.0}, {"sex": 5}])
+def test_answers_are_as_openapi_says(service, row, members):
+    document = service.get("/openapi.json")[1]
+
+    def fits(answer, name):
+        return Draft202012Validator({"$ref": f"#/components/schemas/{name}", **document}).is_valid(answer)
+
+    line = json.dumps(row | members).encode()
+    answer = json.loads(service.ask("POST", "/v1/predict", line, {"Content-Type": "application/x-ndjson"})[2])
+    assert fits(answer, "PredictionLine")
+    answer.pop("error" if members == {"sex": 5} else "bundle")
+    assert not fits(answer, "PredictionLine")
+    answer = service.post("/v1/predict", {"records": [row | members], "partial": True})[1]
+    assert fits(answer, "Predictions")
+    answer.pop("model")
+    assert not fits(answer, "Predictions")
 
 
 def test_openapi_holds_the_record_schema(service):
