@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from edgeml.errors import RequestError
 from edgeml.runtime.engine import Engine
@@ -77,6 +78,8 @@ class DataPlane:
         self._lock = threading.Lock()
         self._held: dict[str, threading.Event] = {}
         self._voices: dict[str, _Voiced] = {}
+        # Who has ever answered here and still lives: a question that does not come back keeps its engine.
+        self._seen: WeakSet[Engine] = WeakSet()
         self.shown = Shown({}, {}, {})
         self.show(engines, {})
 
@@ -102,6 +105,8 @@ class DataPlane:
                 paths[f"{path}/infer"] = ("POST", known.infer)
         if len(voices) == 1 and not reasons.keys() - voices.keys() and not self._held:
             paths["/v1/predict"] = ("POST", next(iter(voices.values())).records)
+        with self._lock:
+            self._seen.update(engines.values())
         self._voices = voices
         self.shown = Shown(dict(engines), dict(reasons), paths)
 
@@ -164,11 +169,14 @@ class DataPlane:
                     code="name_a_model",
                 )
             name = names[0] if names else ""
-        held = self._held.get(name)
-        if held is not None and name not in shown.engines:
-            held.wait(self.limits.hold_s)
-            shown = self.shown
-        engine = shown.engines.get(name)
+        while (engine := shown.engines.get(name)) is None:
+            held = self._held.get(name)
+            if held is not None:
+                if not held.wait(self.limits.hold_s):
+                    raise RequestError(f"{name} does not answer now: its bundle is being exchanged", code="not_ready")
+            elif shown is self.shown:
+                break
+            shown = self.shown  # the exchange was over before this thread looked
         if engine is not None:
             return engine
         if name in shown.reasons or not name:
@@ -189,8 +197,10 @@ class DataPlane:
         return 200, _JSON_HEADERS, b'{"live":true,"ready":true}'
 
     def stuck_s(self) -> float:
-        """For how many seconds the slowest question has been with its model."""
-        return max((engine.stuck_s() for engine in self.shown.engines.values()), default=0.0)
+        """For how many seconds the slowest question has been with its model, one that answers no more included."""
+        with self._lock:
+            seen = list(self._seen)
+        return max((engine.stuck_s() for engine in seen), default=0.0)
 
     def _voice(self, name: str | None) -> _Voiced:
         engine = self.engine(name)

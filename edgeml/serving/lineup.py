@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from edgeml.bundles import Bundle
 from edgeml.errors import EdgemlError
 from edgeml.monitor.free_memory import free_memory_bytes
+from edgeml.monitor.tally import Tally
 from edgeml.runtime.engine import Engine
 
 # Memory that must remain free beside two bundles: requests, the page cache, everybody else on the box.
@@ -70,6 +71,10 @@ class Lineup:
         make: Makes an engine of a bundle and tries it.
         stage: Where engines answer.
         free: Bytes of memory that are free.
+
+    Attributes:
+        orders: What was ordered last.
+        loading: Hex digest of the bundle that is being loaded, and since when by CLOCK_MONOTONIC.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class Lineup:
         self._serving: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
         self.orders: tuple[Order, ...] = ()
+        self.loading: tuple[str, float] | None = None
 
     @property
     def serving(self) -> dict[str, str]:
@@ -134,6 +140,9 @@ class Lineup:
         try:
             if not warm:
                 self._load(order)
+            elif order.trial:
+                # A trial begins at nought, also for a bundle that has answered before.
+                self._loaded[digest] = _afresh(self._loaded[digest])
         except Exception as error:
             # A loader's own mistake counts as the bundle's fault: it is this bundle that brings it out.
             box = isinstance(error, (OSError, MemoryError))
@@ -149,11 +158,11 @@ class Lineup:
     def _load(self, order: Order) -> None:
         assert order.digest is not None
         if self._fits(order):
-            self._loaded[order.digest] = self._make(self._read(order.digest))
+            self._loaded[order.digest] = self._made(order.digest)
             return
         self._drop_spares()
         if self._fits(order) or order.model not in self._serving:
-            self._loaded[order.digest] = self._make(self._read(order.digest))
+            self._loaded[order.digest] = self._made(order.digest)
             return
         self._load_alone(order, self._serving[order.model])
 
@@ -164,15 +173,27 @@ class Lineup:
             del self._loaded[old], self._serving[order.model]
             self._show()
             gc.collect()
+            failure: Exception | None = None
             try:
-                self._loaded[order.digest] = self._make(self._read(order.digest))
+                self._loaded[order.digest] = self._made(order.digest)
                 self._serving[order.model] = order.digest
-            except Exception:
-                self._loaded[old] = self._make(self._read(old))
+            except Exception as error:
+                # Without its traceback, which would keep what was loaded so far.
+                failure = error.with_traceback(None)
+            if failure is not None:
+                gc.collect()
+                self._loaded[old] = self._made(old)
                 self._serving[order.model] = old
-                raise
-            finally:
-                self._show()
+            self._show()
+        if failure is not None:
+            raise failure
+
+    def _made(self, digest: str) -> Engine:
+        self.loading = (digest, time.monotonic())
+        try:
+            return self._make(self._read(digest))
+        finally:
+            self.loading = None
 
     def _fits(self, order: Order) -> bool:
         return order.peak_bytes == 0 or self._free() >= order.peak_bytes + RESERVE_BYTES
@@ -188,3 +209,8 @@ class Lineup:
             kept |= {order.previous for order in self.orders if order.previous is not None}
         for digest in [digest for digest in self._loaded if digest not in kept]:
             del self._loaded[digest]
+
+
+def _afresh(engine: Engine) -> Engine:
+    """The same bundle, with nothing counted yet."""
+    return Engine(engine.predictor, tally=Tally(engine.tally.deadline_ns), card=engine.card)

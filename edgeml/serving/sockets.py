@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ BACKLOG = 1024
 UNIX_MODE = 0o660
 
 _SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
 # Classic BPF over the TCP header: drop a segment whose flags are SYN without ACK (a new connection), pass the rest.
 _DROP_SYN = (
     (0x30, 0, 0, 13),  # load the byte of flags
@@ -119,6 +121,9 @@ def adopted_listener(descriptor: int) -> Listener:
     adopted = socket.socket(fileno=descriptor)
     if not adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise OSError(errno.EINVAL, f"file {descriptor} is no listening socket")
+    # A worker that was asked to end, by somebody who did not ask its supervisor, has left a filter behind.
+    with suppress(OSError):
+        adopted.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
     name = adopted.getsockname()
     if adopted.family == socket.AF_UNIX:
         return Listener(adopted, os.fsdecode(name), Path(os.fsdecode(name)))

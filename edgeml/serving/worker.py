@@ -6,15 +6,17 @@
    queue.
 3. It says once a second that it lives, and what each bundle did. A call of the model that does not come back for
    long is reported too, for nobody else can see it.
-4. If the supervisor goes, it serves on, and offers itself to the next one, with the socket.
+4. If the supervisor goes, it serves on, and offers itself to the next one, with the socket; also while it loads.
 5. While a bundle is on trial its golden rows are asked again once a minute.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import threading
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,8 @@ def work(root: Path, listener: Listener, limits: Limits, *, control: str = "supe
     with SYSTEM.lock(root / LOCK, wait=False) as ours:
         if not ours:
             raise OSError(f"another worker serves from {root}")
-        (root / LOCK).write_text(str(os.getpid()))
+        with suppress(OSError):  # a full disk: only a later supervisor that finds this process deaf would miss it
+            (root / LOCK).write_text(str(os.getpid()))
         plane = make_empty_plane(limits)
         store = Store(root, journal=Journal(None))
         lineup = Lineup(store.read_bundle, lambda bundle: checked_engine(bundle, max_rows=limits.rows), plane)
@@ -65,7 +68,7 @@ def work(root: Path, listener: Listener, limits: Limits, *, control: str = "supe
 
 
 class Worker:
-    """What the worker does beside answering, on two threads: following orders, and telling how it is.
+    """What the worker does beside answering, on three threads: hearing orders, following them, telling how it is.
 
     Args:
         control: The supervisor's socket.
@@ -82,16 +85,21 @@ class Worker:
         # Never used before, and kept over restarts of the supervisor: trials add up over lives.
         self._life = int.from_bytes(os.urandom(6), "big")
         self._link: Link | None = None
+        self._orders: queue.SimpleQueue[tuple[Link, dict[str, Any]]] = queue.SimpleQueue()
         self._first = threading.Event()
         self._golden_at = time.monotonic()
 
     def begin(self) -> None:
         """Starts the threads; returns when it is time to answer."""
-        for target, name in ((self._follow, "edgeml-orders"), (self._beat, "edgeml-beat")):
+        for target, name in (
+            (self._hear, "edgeml-hear"),
+            (self._follow, "edgeml-orders"),
+            (self._beat, "edgeml-beat"),
+        ):
             threading.Thread(target=target, name=name, daemon=True).start()
         self._first.wait()
 
-    def _follow(self) -> None:
+    def _hear(self) -> None:
         while True:
             try:
                 link = connect(self._control, timeout_s=5.0)
@@ -104,17 +112,27 @@ class Worker:
                 self._link = link
                 for document in link.documents():
                     if document.get("kind") == "serve":
-                        self._serve(link, document)
+                        self._orders.put((link, document))
                     elif document.get("kind") == "begin":
                         self._first.set()
             self._link = None
             link.close()
             time.sleep(RECONNECT_S)
 
-    def _serve(self, link: Link, document: dict[str, Any]) -> None:
-        orders = [Order.of(each) for each in document["models"]]
-        report = self._lineup.follow(orders)
-        link.send({"kind": "loaded", "turn": document.get("turn", 0), "models": report})
+    def _follow(self) -> None:
+        while True:
+            link, document = self._orders.get()
+            with suppress(queue.Empty):
+                while True:  # only the newest orders count
+                    link, document = self._orders.get_nowait()
+            try:
+                report = self._lineup.follow([Order.of(each) for each in document["models"]])
+                link.send({"kind": "loaded", "turn": document.get("turn", 0), "models": report})
+            except OSError:
+                continue  # the supervisor has gone; the next one will ask
+            except Exception:
+                # What answers goes on answering, whatever is wrong with the orders.
+                traceback.print_exc()
 
     def _beat(self) -> None:
         while True:
@@ -128,10 +146,12 @@ class Worker:
 
     def _report(self) -> dict[str, Any]:
         rss = resident_bytes()
+        loading = self._lineup.loading
         return {
             "kind": "counters",
             "rss_bytes": rss,
             "stuck_s": self._plane.stuck_s(),
+            "loading": loading and {"digest": loading[0], "seconds": time.monotonic() - loading[1]},
             "models": {
                 model: {digest: engine.counters(rss_bytes=rss) for digest, engine in engines.items()}
                 for model, engines in self._lineup.engines().items()

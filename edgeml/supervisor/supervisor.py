@@ -35,14 +35,16 @@ from edgeml.supervisor.control import Control
 from edgeml.supervisor.notify import Notifier
 from edgeml.supervisor.trial_counters import Counters
 from edgeml.supervisor.trials import Trials
-from edgeml.supervisor.worker_process import CANNOT_LISTEN, WorkerProcess, address_of, pause_s
+from edgeml.supervisor.worker_process import CANNOT_LISTEN, WorkerProcess, address_of, is_reachable, pause_s
 from edgeml.supervisor.worker_state import Serving, Waiting, WorkerOptions, WorkerState
 
 TICK_S = 0.5
 # When a bundle that the box could not read or hold is tried again.
 RETRY_S = 30.0
 # How long a worker that another supervisor left behind has to come forward.
-ADOPT_S = 5.0
+ADOPT_S = 10.0
+# A message that repeats is said again after so long.
+REPEAT_S = 60.0
 WORKER_LOCK = "worker.lock"
 
 
@@ -84,6 +86,11 @@ class Supervisor:
         self._stamp: tuple[int, float] = (0, 0.0)
         self._retry_at: float | None = None
         self._announced = False
+        self._stopping = False
+        self._looked = clock()
+        self._said: dict[str, float] = {}
+        # Bundles on trial that have failed and that the disk still says to try: not loaded any more.
+        self._shunned: set[str] = set()
 
     # For other threads
 
@@ -165,7 +172,7 @@ class Supervisor:
 
     def _turn(self) -> int:
         self._adopt()
-        if self._worker.process is None:
+        if self._worker.process is None and not self._stopping:
             self._start()
         while True:
             try:
@@ -179,22 +186,31 @@ class Supervisor:
                 self._look()
             except (EdgemlError, OSError) as error:
                 # The loop outlives a disk that refuses and a worker that hangs up; both come round again.
-                self._say(f"supervisor: {error}")
+                self._say_now_and_then(f"supervisor: {error}")
+            except Exception as error:
+                # ... and a message that it does not understand: a worker of another edgeml may have sent it.
+                self._say_now_and_then(f"supervisor: {type(error).__name__}: {error}")
             self._notifier.alive()
 
     def _look(self) -> None:
         """What is due by the clock."""
         now = self._clock()
         worker = self._worker
+        # Time in which this process did not look (a slow disk, a stopped process) says nothing about the worker.
+        worker.heard = min(now, worker.heard + max(0.0, now - self._looked - 2 * TICK_S))
+        self._looked = now
         if worker.start_at is not None and now >= worker.start_at:
-            worker.start_at = None
             self._start()
+            worker = self._worker
         if worker.process is not None:
             silent = now - worker.heard
-            if silent > (self._options.start_s if worker.loading else self._options.stall_s):
+            if worker.load_s > self._options.start_s:
+                self._give_up_load()
+            elif silent > (self._options.start_s if worker.loading else self._options.stall_s):
                 self._say(f"the worker gave no sign of life for {silent:.1f} s and is killed")
                 if not worker.loading:
                     self.trials.stalled(silent)
+                    worker.blamed = bool(self.trials.progress())
                 worker.process.signal(signal.SIGKILL)
                 worker.heard = now
             if not worker.healthy and not worker.loading and now - worker.since > self._options.healthy_s:
@@ -202,12 +218,17 @@ class Supervisor:
                 self.store.healthy()
         for judged in self.trials.judged():
             reason, word = judged.verdict.reason, judged.verdict.signal
-            self._say(f"{judged.model} sha256:{judged.digest[:12]}: {judged.verdict.kind}: {word}: {reason}")
-            if judged.verdict.kind == "confirm":
-                self.store.confirm(judged.model, judged.digest, reason=reason, signal=word, who="supervisor")
-            else:
-                self.store.roll_back(judged.model, reason=reason, signal=word, who="supervisor")
-            self._follow()
+            what = f"{judged.model} sha256:{judged.digest[:12]}: {judged.verdict.kind}: {word}"
+            self._say_now_and_then(f"{what}: {reason}", what)
+            try:
+                if judged.verdict.kind == "confirm":
+                    self.store.confirm(judged.model, judged.digest, reason=reason, signal=word, who="supervisor")
+                else:
+                    self._end_trial(judged.model, judged.digest, reason, word)
+                self._follow()
+            except (StoreError, OSError) as error:
+                # Somebody else ended it in this moment, or the disk refuses; one model does not hold up the others.
+                self._say_now_and_then(f"{judged.model}: {error}")
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             self._follow()
@@ -261,6 +282,7 @@ class Supervisor:
             self._counted(document)
 
     def _on_gone(self, link: Link) -> None:
+        link.close()
         if link is self._worker.link:
             self._worker.link = None
 
@@ -273,50 +295,101 @@ class Supervisor:
             self._status = 1
             self._worker = WorkerState()
             return
+        process.close()
         deaths = worker.deaths + 1
         self._worker = WorkerState(deaths=deaths, start_at=self._clock() + pause_s(deaths), turn=worker.turn)
         self._say(f"the worker {how}; it is started again")
         self._notifier.status(f"the worker {how}")
         self.trials.worker_died(how)
-        try:
+        if not worker.blamed:  # otherwise a bundle on trial has been gone back from for this death
             self.store.died(how)
-        finally:
-            self._generation = -1
 
     # Acts
 
+    def _end_trial(self, model: str, digest: str, reason: str, word: str) -> None:
+        """Goes back from a bundle on trial; where the disk refuses, the bundle answers no more all the same.
+
+        Raises:
+            StoreError: The record cannot be changed.
+            OSError: The disk refused.
+        """
+        if self.store.state().model(model).candidate != digest:
+            return
+        try:
+            self.store.roll_back(model, reason=reason, signal=word, who="supervisor")
+        except (StoreError, OSError):
+            if digest not in self._shunned:
+                self._shunned.add(digest)
+                self._follow()
+            raise
+
+    def _give_up_load(self) -> None:
+        """Ends a worker that does not come back from loading a bundle."""
+        worker = self._worker
+        assert worker.process is not None
+        seconds, digest, worker.load_s = worker.load_s, worker.load, 0.0
+        reason = f"it was still loading after {seconds:.0f} s"
+        self._say(f"sha256:{digest[:12]}: {reason}; the worker is killed")
+        worker.process.signal(signal.SIGKILL)
+        state = self.store.state()
+        name = state.find(digest)
+        if name is not None and state.models[name].candidate == digest:
+            worker.blamed = True
+            self._end_trial(name, digest, reason, "stall")
+
     def _adopt(self) -> None:
         """Takes over the worker that an earlier supervisor left serving, if there is one."""
-        with SYSTEM.lock(self.store.root / WORKER_LOCK, wait=False) as free:
-            if free:
-                return
         until = self._clock() + ADOPT_S
-        while (left := until - self._clock()) > 0:
-            with suppress(queue.Empty):
-                event = self._events.get(timeout=left)
-                if event[0] == "stop":
-                    self._events.put(event)
-                    return
-                if event[0] != "hello":
-                    continue
-                link, document = event[1:]
-                self._keep_socket(link)
-                if self._socket is not None:
-                    self._lives += 1
-                    now = self._clock()
-                    process = WorkerProcess.adopt(int(document["pid"]), self._lives)
-                    self._worker = WorkerState(process=process, heard=now, since=now, loading=False)
-                    process.watch(lambda each, how: self._events.put(("ended", each, how)))
-                    self._say(f"process {process.pid} was left serving and goes on under this supervisor")
-                    self._on_hello(link, document)
-                    return
-        # It holds the address and cannot be talked to.
-        with suppress(OSError, ValueError):
+        later: list[tuple[Any, ...]] = []
+        while self._is_left_behind() and self._clock() < until and self._worker.process is None:
+            try:
+                event = self._events.get(timeout=TICK_S)
+            except queue.Empty:
+                continue
+            if event[0] in ("stop", "nudge"):
+                later.append(event)
+            elif event[0] == "hello":
+                self._take_over(*event[1:])
+            if event[0] == "stop":
+                self._stopping = True
+                break
+        for event in later:
+            self._events.put(event)
+        if self._worker.process is None and self._is_left_behind():
+            # It holds the address and cannot be talked to; or everything is to end, and it too.
+            self._end_left_behind(signal.SIGTERM if self._stopping else signal.SIGKILL)
+
+    def _take_over(self, link: Link, document: dict[str, Any]) -> None:
+        self._keep_socket(link)
+        if self._socket is None:
+            return
+        self._lives += 1
+        now = self._clock()
+        process = WorkerProcess.adopt(int(document["pid"]), self._lives)
+        self._worker = WorkerState(process=process, heard=now, since=now, loading=False)
+        process.watch(lambda each, how: self._events.put(("ended", each, how)))
+        self._say(f"process {process.pid} was left serving and goes on under this supervisor")
+        self._on_hello(link, document)
+
+    def _is_left_behind(self) -> bool:
+        """Whether a worker lives that this supervisor has not started."""
+        with SYSTEM.lock(self.store.root / WORKER_LOCK, wait=False) as free:
+            return not free
+
+    def _end_left_behind(self, number: signal.Signals) -> None:
+        try:
             pid = int((self.store.root / WORKER_LOCK).read_text())
-            self._say(f"process {pid} was left behind and does not come forward; it is killed")
-            os.kill(pid, signal.SIGKILL)
-            with SYSTEM.lock(self.store.root / WORKER_LOCK, wait=True):
-                return
+            process = WorkerProcess.adopt(pid, 0)
+        except (OSError, ValueError):
+            return  # it has just ended; or it had no room to leave its number
+        # Only now is it certain that the number has not been given to another process since.
+        if self._is_left_behind():
+            self._say(f"process {pid} was left behind; it gets {number.name}")
+            process.signal(number)
+            if not process.wait(self._options.stop_s):
+                process.signal(signal.SIGKILL)
+                process.wait(self._options.stop_s)
+        process.close()
 
     def _keep_socket(self, link: Link) -> None:
         """Keeps the listening socket that a worker offers, so that it outlives the worker."""
@@ -331,8 +404,17 @@ class Supervisor:
         now = self._clock()
         deaths, turn = self._worker.deaths, self._worker.turn
         arguments = ["--store", str(self.store.root), *self._options.arguments]
+        if self._socket is not None and not is_reachable(self._socket):
+            self._socket.close()
+            self._socket = None
         held = self._socket.fileno() if self._socket is not None else None
-        process = WorkerProcess.start(arguments, held, self._lives)
+        try:
+            process = WorkerProcess.start(arguments, held, self._lives)
+        except OSError as error:
+            pause = pause_s(deaths + 1)
+            self._worker = WorkerState(deaths=deaths + 1, turn=turn, start_at=now + pause)
+            self._say(f"no worker could be started ({error}); tried again in {pause:g} s")
+            return
         self._worker = WorkerState(process=process, heard=now, since=now, deaths=deaths, turn=turn)
         process.watch(lambda each, how: self._events.put(("ended", each, how)))
 
@@ -342,14 +424,20 @@ class Supervisor:
         if worker.link is None:
             return
         state = self.store.state()
-        running = [each.digest for each in worker.serving.values() if each.digest and each.ready]
+        running = {each.digest for each in worker.serving.values() if each.digest and each.ready}
         try:
-            loads = self.store.load(running)
+            # What this worker is loading already has been counted, however often it is told.
+            loads = self.store.load(running | worker.trying | self._shunned)
             state = self.store.state()
         except (StoreError, OSError) as error:
-            self._say(f"an attempt cannot be counted, so nothing is tried: {error}")
+            self._say_now_and_then(f"an attempt cannot be counted, so nothing is tried: {error}")
             loads = transitions.answering(state, trials=False)
         self._generation = state.generation
+        self._shunned &= {model.candidate for model in state.models.values() if model.candidate}
+        if self._shunned:
+            without = {each.model: each for each in transitions.answering(state, trials=False)}
+            loads = tuple(without[each.model] if each.digest in self._shunned else each for each in loads)
+        worker.trying = {each.digest for each in loads if each.trial and each.digest}
         self.trials.follow(state)
         worker.turn += 1
         worker.link.send({"kind": "serve", "turn": worker.turn, "models": [self._order(state, each) for each in loads]})
@@ -376,6 +464,7 @@ class Supervisor:
             worker.serving[name] = Serving(digest, digest is not None, str(found.get("reason", "")))
             if found.get("failed"):
                 failed.append((name, found))
+                worker.trying.discard(str(found["failed"]))
         for name in [*worker.serving]:
             if name not in document["models"]:
                 del worker.serving[name]
@@ -407,7 +496,9 @@ class Supervisor:
                 if model.candidate != digest:
                     return False
                 self.store.withdraw(name, reason=reason)
-            elif model.candidate == digest or (model.active == digest and model.previous is not None):
+            elif model.candidate == digest:
+                self._end_trial(name, digest, reason, "load_failed")
+            elif model.active == digest and model.previous is not None:
                 self.store.roll_back(name, reason=reason, signal="load_failed", who="supervisor")
             else:
                 return False
@@ -419,6 +510,8 @@ class Supervisor:
     def _counted(self, document: dict[str, Any]) -> None:
         worker = self._worker
         worker.rss_bytes = int(document.get("rss_bytes", 0))
+        loading = document.get("loading") or {}
+        worker.load, worker.load_s = str(loading.get("digest", "")), float(loading.get("seconds", 0.0))
         assert worker.process is not None
         state = self.store.state() if self.trials.progress() else None
         for name, by_digest in document.get("models", {}).items():
@@ -455,12 +548,21 @@ class Supervisor:
 
     # Around it
 
+    def _say_now_and_then(self, line: str, what: str = "") -> None:
+        """Says what comes again with every look, once a minute."""
+        now = self._clock()
+        self._said = {each: at for each, at in self._said.items() if now - at < REPEAT_S}
+        if self._said.setdefault(what or line, now) == now:
+            self._say(line)
+
     @contextmanager
     def _signals(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGTERM, signal.SIGINT)
+        # Under nohup a terminal may go; otherwise its end is the end of the service, worker and all.
+        hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        numbers = (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangs_up else ()))
         before = [signal.signal(number, lambda *_: self.stop()) for number in numbers]
         try:
             yield

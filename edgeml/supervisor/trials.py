@@ -72,12 +72,16 @@ class Trials:
     def follow(self, state: State) -> None:
         """Begins, continues and ends trials as the record says."""
         on_trial = {name: model.candidate for name, model in state.models.items() if model.candidate is not None}
-        for model in [*self._trials]:
-            if on_trial.get(model) != self._trials[model][0]:
-                del self._trials[model]
+        over = [model for model in self._trials if on_trial.get(model) != self._trials[model][0]]
+        for model in over:
+            del self._trials[model]
         for model, digest in on_trial.items():
             if model not in self._trials:
                 self._trials[model] = (digest, self._begun(model, digest))
+        # What was kept goes on at most once: a bundle that is tried again later begins at nought.
+        self._kept = {}
+        if over:
+            self.keep()
 
     def observe(self, model: str, counters: Mapping[str, Counters], previous: str | None, *, life: int) -> None:
         """Takes what a worker reports.

@@ -65,7 +65,12 @@ class WorkerProcess:
             # Ctrl-C in a terminal is the supervisor's to deal with; it ends the worker in its own way.
             start_new_session=True,
         )
-        return cls(child.pid, life, os.pidfd_open(child.pid), child)
+        try:
+            return cls(child.pid, life, os.pidfd_open(child.pid), child)
+        except OSError:
+            child.kill()
+            child.wait()
+            raise
 
     @classmethod
     def adopt(cls, pid: int, life: int) -> WorkerProcess:
@@ -82,13 +87,18 @@ class WorkerProcess:
 
     def signal(self, number: int) -> None:
         """Sends a signal; nothing where the process is gone."""
-        with suppress(ProcessLookupError, OSError):
+        with suppress(OSError):
             signal.pidfd_send_signal(self._handle, number)
 
     def wait(self, timeout_s: float) -> bool:
         """Waits for the end; False where it does not come in time."""
         ready, _, _ = select.select([self._handle], [], [], timeout_s)
         return bool(ready)
+
+    def close(self) -> None:
+        """Lets go of a process that has ended."""
+        os.close(self._handle)
+        self._handle = -1
 
     def _wait(self, ended: Callable[[WorkerProcess, str], None]) -> None:
         select.select([self._handle], [], [])
@@ -116,6 +126,12 @@ def address_of(listening: socket.socket) -> str:
         return os.fsdecode(name)
     host = f"[{name[0]}]" if listening.family == socket.AF_INET6 else name[0]
     return f"http://{host}:{name[1]}"
+
+
+def is_reachable(listening: socket.socket) -> bool:
+    """Whether clients can still find a socket: a worker that is asked to end takes its path away."""
+    name = listening.getsockname()
+    return not isinstance(name, (str, bytes)) or os.path.exists(name)
 
 
 def _how(status: int) -> str:

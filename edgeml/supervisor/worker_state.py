@@ -17,7 +17,7 @@ class WorkerOptions:
     Attributes:
         arguments: For ``edgeml worker``, beside the store and the socket.
         stall_s: It is killed after so many seconds without a sign of life.
-        start_s: ... or so many while it loads.
+        start_s: ... or so many while it starts; and so long a bundle may load.
         healthy_s: After so many seconds of answering, earlier deaths are forgotten.
         stop_s: It has so many seconds to end after SIGTERM.
     """
@@ -49,7 +49,26 @@ class Waiting:
 
 @dataclass
 class WorkerState:
-    """What is known of the worker that runs now."""
+    """What is known of the worker that runs now.
+
+    Attributes:
+        process: None while there is none.
+        link: None while it has not said hello.
+        serving: What it says of each model.
+        heard: When it gave a sign of life.
+        since: Since when it answers.
+        loading: Whether it has not answered yet.
+        healthy: Whether earlier deaths have been forgotten on its account.
+        blamed: Whether a bundle on trial has been blamed for its end.
+        deaths: How many workers died in a row before it.
+        start_at: When the next one is to be started.
+        rss_bytes: Its resident memory.
+        turn: Number of the last orders.
+        done: Number of the last orders that it has followed.
+        trying: Hex digests on trial whose attempt has been counted for it.
+        load: Hex digest that it is loading now ...
+        load_s: ... and for how long.
+    """
 
     process: WorkerProcess | None = None
     link: Link | None = None
@@ -58,8 +77,12 @@ class WorkerState:
     since: float = 0.0
     loading: bool = True
     healthy: bool = False
+    blamed: bool = False
     deaths: int = 0
     start_at: float | None = None
     rss_bytes: int = 0
     turn: int = 0
     done: int = 0
+    trying: set[str] = field(default_factory=set)
+    load: str = ""
+    load_s: float = 0.0
