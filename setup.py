@@ -5,6 +5,9 @@ Environment variables (each picks one kind of build; default is the release buil
     EDGEML_SANITIZE=X   X goes to -fsanitize= (address, undefined, thread; comma-separated)
     EDGEML_COVERAGE=1   Cython line tracing, so that coverage.py sees the kernels
     EDGEML_EXT=a,b      build only these kernels (a name that there is not builds none)
+
+A kernel is built again where its sources are newer, and all are where the last build in this checkout was of another
+kind: setuptools compares times, not flags. Traced C files have a folder of their own for the same reason.
 """
 
 import os
@@ -36,6 +39,14 @@ if COVERAGE:
 if sys.platform == "win32":
     compile_args = ["/O2"]
 
+kind = " ".join([*compile_args, *(name for name, _ in macros)])
+# What the kernels in this checkout were built as; "mixed" after a build of some of them.
+stamp = ROOT / "build" / "kind"
+force = stamp.exists() and stamp.read_text() != kind
+if "build_ext" in sys.argv:
+    stamp.parent.mkdir(exist_ok=True)
+    stamp.write_text("mixed" if ONLY else kind)
+
 extensions = [
     Extension(
         f"edgeml.kernels.{path.stem}",
@@ -52,14 +63,15 @@ extensions = [
 ]
 
 setup(
+    options={"build_ext": {"force": True}} if force else {},
     ext_modules=cythonize(
         extensions,
-        build_dir="build/cython",
+        build_dir="build/cython-traced" if COVERAGE else "build/cython",
         include_path=["ext"],
         compiler_directives={
             "language_level": "3",
             "embedsignature": False,
             "linetrace": COVERAGE,
         },
-    )
+    ),
 )
