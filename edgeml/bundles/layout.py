@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from edgeml.bundles.archive import BLOB_PREFIX, ArchiveReader, Entry, Limits, blob_name, digest_of, shown
 from edgeml.bundles.config import is_version
@@ -195,6 +196,36 @@ def signature_manifest_size(manifest: bytes) -> int:
     return len(_signature_manifest_of(manifest, unknown))
 
 
+def signature_subject(data: bytes) -> tuple[Descriptor, Descriptor] | None:
+    """What a signature manifest is about, before the manifest that it is about is here; nothing is parsed.
+
+    Args:
+        data: Any bytes.
+
+    Returns:
+        Descriptors of the signed manifest and of the envelope; None where the bytes are not, one by one, in the form
+        that edgeml writes.
+    """
+    found = _signature_form().fullmatch(data)
+    if found is None:
+        return None
+    envelope, length, subject, size = (group.decode() for group in found.groups())
+    if envelope_size(int(size)) != int(length):
+        return None
+    return Descriptor(MANIFEST_TYPE, subject, int(size)), Descriptor(ENVELOPE_TYPE, envelope, int(length))
+
+
+@cache
+def _signature_form() -> re.Pattern[bytes]:
+    """The one form of a signature manifest, with the digests and sizes left open."""
+    unknown = Descriptor(ENVELOPE_TYPE, "sha256:?", -1)
+    form = re.escape(_signature_document(unknown, Descriptor(MANIFEST_TYPE, "sha256:?", -1)))
+    form = form.replace(re.escape(b"sha256:?"), b"(sha256:[0-9a-f]{64})").replace(
+        re.escape(b"-1"), b"([1-9][0-9]{0,9})"
+    )
+    return re.compile(form)
+
+
 def _read_signature(reader: ArchiveReader, manifest: bytes) -> tuple[Signature, bytes, bytes]:
     entry, size = reader.peek(), envelope_size(len(manifest))
     if entry is not None and entry.name.startswith(BLOB_PREFIX) and entry.size != size:
@@ -236,13 +267,17 @@ def _signature_manifest(manifest: bytes, envelope: bytes) -> bytes:
 
 
 def _signature_manifest_of(manifest: bytes, envelope: Descriptor) -> bytes:
+    return _signature_document(envelope, Descriptor.of(manifest, MANIFEST_TYPE))
+
+
+def _signature_document(envelope: Descriptor, subject: Descriptor) -> bytes:
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "artifactType": SIGNATURE_TYPE,
         "config": EMPTY_CONFIG.to_dict(),
         "layers": [envelope.to_dict()],
-        "subject": Descriptor.of(manifest, MANIFEST_TYPE).to_dict(),
+        "subject": subject.to_dict(),
     }
     return canonical(document, "a signature manifest")
 
