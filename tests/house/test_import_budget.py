@@ -23,6 +23,7 @@ def loaded_by(statement: str) -> set[str]:
         "edgeml.serving",
         "edgeml.supervisor",
         "edgeml.supervisor.quarantine",
+        "edgeml.supervisor.management_app",
         "edgeml.bundles",
         "edgeml.monitor",
         "edgeml.cli",
@@ -36,7 +37,15 @@ def test_the_runtime_loads_no_server_and_no_onnxruntime_binding():
     assert not loaded_by("import edgeml.runtime") & {"flask", "granian", "werkzeug", "onnxruntime", "click", "rich"}
 
 
-@pytest.mark.parametrize("module", ["edgeml.supervisor", "edgeml.supervisor.quarantine"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "edgeml.supervisor",
+        "edgeml.supervisor.quarantine",
+        "edgeml.supervisor.management",
+        "edgeml.supervisor.management_app",
+    ],
+)
 def test_the_supervisor_loads_nothing_that_could_kill_it(module):
     loaded = loaded_by(f"import {module}")
     assert not loaded & {"numpy", "onnxruntime", "edgeml.runtime", "edgeml.serving"}

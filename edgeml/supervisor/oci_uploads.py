@@ -1,0 +1,213 @@
+"""The writing side of the OCI distribution interface: blobs come in, piece by piece, and go on where they stopped.
+
+1. Bytes go to the disk as they come (``Store.incoming``), in pieces of at most 64 KiB; a connection that is cut keeps
+   what came.
+2. A chunk that says where it belongs is taken only there. One that does not say is put at the end.
+3. The newest request about an upload owns it. Bytes of an older one that were still on their way are thrown away:
+   they would come in behind the place that the client was told.
+4. An upload becomes a blob when its bytes hash to the digest. What a blob means is the business of manifests.
+
+Source: OCI distribution specification 1.1, "Push".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+
+from edgeml.bundles.layout import EMPTY, EMPTY_CONFIG
+from edgeml.bundles.state import bare
+from edgeml.bundles.store import Store
+from edgeml.errors import NotInstalledError, RequestError, TransferError
+from edgeml.supervisor.call import Call
+from edgeml.supervisor.oci_names import check_repository, content_range, hex_of
+from edgeml.supervisor.refusals import Answer, Headers, refused
+from edgeml.supervisor.request_body import Body
+
+_EMPTY = bare(EMPTY_CONFIG.digest)
+_MOST_OWNERS = 256
+
+
+class Turn:
+    """One of the transfers that may run at a time."""
+
+    def __init__(self, places: threading.BoundedSemaphore) -> None:
+        self._places: threading.BoundedSemaphore | None = places
+
+    def close(self) -> None:
+        """Gives the place back."""
+        places, self._places = self._places, None
+        if places is not None:
+            places.release()
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class OciUploads:
+    """Uploads into one store.
+
+    Args:
+        store: The store.
+        transfers: Blobs in transfer at a time, both ways.
+    """
+
+    def __init__(self, store: Store, *, transfers: int) -> None:
+        self._store = store
+        self._places = threading.BoundedSemaphore(transfers)
+        self._owning = threading.Lock()
+        self._owners: dict[str, object] = {}
+
+    def transfer(self) -> Turn:
+        """Takes one of the places for transfers.
+
+        Raises:
+            RequestError: Code ``TOOMANYREQUESTS``.
+        """
+        if not self._places.acquire(blocking=False):
+            raise RequestError("too many blobs are in transfer; try again in a second", code="TOOMANYREQUESTS")
+        return Turn(self._places)
+
+    def held(self, digest: str) -> int | None:
+        """Size of a blob that waits or is installed, in bytes, its bytes read and hashed just now; None without one.
+
+        Who is told that a blob is here does not send it: a damaged one would never be mended.
+        """
+        if digest == _EMPTY:
+            return len(EMPTY)
+        size = self._store.incoming.verified_size(digest)
+        return self._store.blobs.verified_size(digest) if size is None else size
+
+    def start(self, call: Call, name: str) -> Answer:
+        """Begins an upload; or mounts a blob that is here; or takes one whole."""
+        check_repository(name)
+        mount, whole = call.query("mount"), call.query("digest")
+        if mount and self.held(hex_of(mount)) is not None:
+            return self._created(name, mount)
+        if whole:
+            expected = hex_of(whole)
+            with self.transfer():
+                upload = self._store.incoming.start()
+                try:
+                    self._receive(upload, call.body, None)
+                    self._store.incoming.finish(upload, expected)
+                except BaseException:
+                    self._forget(upload)
+                    raise
+            return self._created(name, whole)
+        upload = self._store.incoming.start()
+        return 202, self._where(name, upload, 0), b""
+
+    def where(self, call: Call, name: str, upload: str) -> Answer:
+        """Where an upload stopped."""
+        check_repository(name)
+        with self._owning:
+            received = self._received(upload)
+            self._owners.pop(upload, None)  # whoever asks wants to go on, so nobody else does
+        return 204, self._where(name, upload, received), b""
+
+    def chunk(self, call: Call, name: str, upload: str) -> Answer:
+        """Takes a piece."""
+        check_repository(name)
+        span = content_range(call.header("Content-Range"))
+        with self.transfer():
+            received = self._receive(upload, call.body, span)
+        if isinstance(received, RequestError):
+            return self._misplaced(name, upload, received)
+        return 202, self._where(name, upload, received), b""
+
+    def finish(self, call: Call, name: str, upload: str) -> Answer:
+        """Takes the last piece, if there is one, and makes a blob of the upload."""
+        check_repository(name)
+        digest = call.query("digest")
+        expected = hex_of(digest)
+        span = content_range(call.header("Content-Range"))
+        with self.transfer():
+            received = self._receive(upload, call.body, span)
+            if isinstance(received, RequestError):
+                return self._misplaced(name, upload, received)
+            self._store.incoming.finish(upload, expected)
+        self._owners.pop(upload, None)
+        return self._created(name, digest)
+
+    def cancel(self, call: Call, name: str, upload: str) -> Answer:
+        """Drops an upload."""
+        check_repository(name)
+        self._received(upload)
+        self._forget(upload)
+        return 204, [], b""
+
+    def _receive(self, upload: str, body: Body, span: tuple[int, int] | None) -> int | RequestError:
+        """Takes a body in.
+
+        Returns:
+            How many bytes of the upload are here now; an error where the body belongs to another place.
+        """
+        owner = object()
+        with self._owning:
+            received = self._received(upload)
+            self._owners.pop(upload, None)
+            while len(self._owners) >= _MOST_OWNERS:
+                del self._owners[next(iter(self._owners))]
+            self._owners[upload] = owner
+        if span is not None:
+            first, last = span
+            if first != received:
+                return RequestError(f"{received} bytes are here, and the chunk begins at {first}", code="RANGE_INVALID")
+            if body.length is not None and body.length != last + 1 - first:
+                raise RequestError(
+                    f"Content-Range names {last + 1 - first} bytes, and the body has {body.length}", code="SIZE_INVALID"
+                )
+            body.limit = min(body.limit, last + 1 - first)
+        pieces = self._owned(upload, owner, body)
+        try:
+            received = self._store.incoming.append(upload, pieces)
+        except NotInstalledError as error:
+            raise _unknown(error) from error
+        finally:
+            pieces.close()  # at once: it may hold the lock, and a traceback would keep it
+        if span is not None and received != span[1] + 1:
+            raise RequestError("the body ended before its Content-Range does", code="SIZE_INVALID")
+        return received
+
+    def _owned(self, upload: str, owner: object, body: Body) -> Generator[bytes, None, None]:
+        for piece in body.pieces():
+            # Held until the piece is written: nobody is told a size, or begins to write, in between.
+            with self._owning:
+                if self._owners.get(upload) is not owner:
+                    raise TransferError("a newer request goes on with this upload", code="cut")
+                yield piece
+
+    def _received(self, upload: str) -> int:
+        try:
+            return self._store.incoming.received(upload)
+        except NotInstalledError as error:
+            raise _unknown(error) from error
+
+    def _forget(self, upload: str) -> None:
+        with self._owning:
+            self._owners.pop(upload, None)
+        try:
+            self._store.incoming.cancel(upload)
+        except NotInstalledError:
+            pass  # a wrong digest has dropped it already
+
+    def _misplaced(self, name: str, upload: str, error: RequestError) -> Answer:
+        return refused(error, oci=True, headers=self._where(name, upload, self._received(upload)))
+
+    def _where(self, name: str, upload: str, received: int) -> Headers:
+        return [
+            ("Location", f"/v2/{name}/blobs/uploads/{upload}"),
+            ("Range", f"0-{max(received - 1, 0)}"),
+            ("Docker-Upload-UUID", upload),
+        ]
+
+    def _created(self, name: str, digest: str) -> Answer:
+        return 201, [("Location", f"/v2/{name}/blobs/{digest}"), ("Docker-Content-Digest", digest)], b""
+
+
+def _unknown(error: Exception) -> RequestError:
+    return RequestError(str(error), code="BLOB_UPLOAD_UNKNOWN")
