@@ -5,20 +5,25 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 CC     ?= cc
 MODEL  ?= penguins
+space  := $(subst x, ,x)
+MODELS := $(subst $(space),|,$(sort $(patsubst models/%/train.py,%,$(wildcard models/*/train.py))))
 EXT    := $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 
 .PHONY: help demo test lint format bench build setup clean
 
 help:
-	@echo "make demo   build a bundle from real data, serve it, ask it (MODEL=penguins, breast_cancer or digits)"
+	@echo "make demo   build a bundle from real data, serve it, ask it (MODEL=$(MODELS))"
 	@echo "make test   all tests"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  the table of figures, beside the peers (installs them in benchmarks/envs)"
 	@echo "make clean  remove everything that was made"
 
 # What the machine must have: said at once, not in the middle of a build.
+INCLUDE = import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
 .toolcheck:
-	@sh -c '[ -n "$(PYTHON)" ]' || { echo "edgeml needs Python >= 3.11 (with venv). Install it:"; \
+	@p="$(or $(PYTHON),python3)"; "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  found=$$("$$p" --version 2>&1) || found="not found"; \
+	  echo "edgeml needs Python >= 3.11 with venv ($$p: $$found). Install it, or name one: make PYTHON=python3.12"; \
 	  echo "  Debian/Ubuntu: apt-get install python3 python3-venv python3-dev"; \
 	  echo "  Fedora:        dnf install python3 python3-devel"; \
 	  echo "  Alpine:        apk add python3 python3-dev"; exit 1; }
@@ -26,12 +31,17 @@ help:
 	  echo "  Debian/Ubuntu: apt-get install gcc libc6-dev"; \
 	  echo "  Fedora:        dnf install gcc"; \
 	  echo "  Alpine:        apk add gcc musl-dev"; exit 1; }
-	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { \
+	@printf '#include <math.h>\n#include <stdio.h>\nint main(void) { return puts("") < 0; }\n' | $(CC) -x c -fsyntax-only - >/dev/null 2>&1 || { \
+	  echo "edgeml needs the headers of the C library ('$(CC)' could not compile a program of three lines). Install them:"; \
+	  echo "  Debian/Ubuntu: apt-get install gcc libc6-dev"; \
+	  echo "  Fedora:        dnf install gcc glibc-devel"; \
+	  echo "  Alpine:        apk add gcc musl-dev"; exit 1; }
+	@"$(PYTHON)" -c '$(INCLUDE)' || { \
 	  echo "edgeml needs the headers of Python (Python.h was not found). Install them:"; \
 	  echo "  Debian/Ubuntu: apt-get install python3-dev"; \
 	  echo "  Fedora:        dnf install python3-devel"; \
 	  echo "  Alpine:        apk add python3-dev"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "edgeml needs Python's venv module. Install it:"; \
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "edgeml needs Python's venv module. Install it:"; \
 	  echo "  Debian/Ubuntu: apt-get install python3-venv"; \
 	  echo "  Fedora:        dnf install python3"; \
 	  echo "  Alpine:        apk add python3"; exit 1; }
