@@ -26,6 +26,7 @@ from edgeml.errors import ArchiveError, DigestError
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
+PIECE_BYTES = 256 * 1024
 BLOB_PREFIX = "blobs/sha256/"
 
 _NAME = re.compile(r"(oci-layout|index\.json|blobs/sha256/[0-9a-f]{64})\Z")
@@ -141,7 +142,7 @@ class ArchiveReader:
         if size % BLOCK or size < BLOCK + len(END):
             raise ArchiveError(f"the file is cut off, or is no .edgeml file: {size} bytes are not a whole archive")
         self._stream = stream
-        self._left = size
+        self._size = self._left = size
         self._limits = limits
         self._seen: set[str] = set()
         self._entry: Entry | None = None
@@ -173,21 +174,48 @@ class ArchiveReader:
             ArchiveError: The entry is larger, cut off, or its padding is not zero.
             DigestError: The content of a blob is not the one that its name promises.
         """
+        entry = self._begin(what, max_bytes)
+        data = self._exactly(entry.size)
+        self._finish(what, entry, hashlib.sha256(data).hexdigest() if entry.name.startswith(BLOB_PREFIX) else "")
+        return data
+
+    def skim(self, what: str, max_bytes: int) -> int:
+        """Verifies the content of the blob that ``peek`` showed, and keeps none of it.
+
+        Args:
+            what: What the content is called in messages.
+            max_bytes: Largest size accepted, in bytes.
+
+        Returns:
+            Where in the stream its first byte is.
+
+        Raises:
+            As ``read``.
+        """
+        entry = self._begin(what, max_bytes)
+        offset, left, found = self._size - self._left, entry.size, hashlib.sha256()
+        while left:
+            data = self._exactly(min(PIECE_BYTES, left))
+            found.update(data)
+            left -= len(data)
+        self._finish(what, entry, found.hexdigest())
+        return offset
+
+    def _begin(self, what: str, max_bytes: int) -> Entry:
         entry, self._entry = self._entry, None
         assert entry is not None, "peek first"
         if entry.size > max_bytes:
             raise ArchiveError(f"{what} has {entry.size} bytes; at most {max_bytes} are accepted")
-        padding = -entry.size % BLOCK
-        if entry.size + padding > self._left:
+        if entry.size + -entry.size % BLOCK > self._left:
             raise ArchiveError(f"the file is cut off: {what} has {entry.size} bytes, and {self._left} are left")
-        data = self._exactly(entry.size)
+        return entry
+
+    def _finish(self, what: str, entry: Entry, digest: str) -> None:
+        padding = -entry.size % BLOCK
         if self._exactly(padding) != bytes(padding):
             raise ArchiveError(f"the padding after {what} is not zero: the file is damaged")
-        if entry.name.startswith(BLOB_PREFIX):
-            digest = digest_of(data)
-            if blob_name(digest) != entry.name:
-                raise DigestError(f"{what} holds other bytes than were packed: its {shown(entry.name)} has {digest}")
-        return data
+        if entry.name.startswith(BLOB_PREFIX) and entry.name != BLOB_PREFIX + digest:
+            raise DigestError(f"{what} holds other bytes than were packed: its {shown(entry.name)} has sha256:{digest}")
 
     def _accept(self, raw: bytes) -> Entry:
         name_field, size_field = raw[:100].rstrip(b"\0"), raw[124:135]

@@ -7,8 +7,9 @@ Order:
    parsed before a signature is good, strictly and within bounds; signature manifests and envelopes have one form and
    are compared with it. What is not in that form is passed over: anybody who may push can put something there,
 3. ``accept`` judges. A box that does not trust or cannot run the bundle refuses here,
-4. config and members that the sink does not have: with ``Range`` from where it stopped. A registry that does not
-   resume costs one fresh start, not more.
+4. the config, if the sink does not have it, and ``ready`` judges again: what the bundle asks of the box,
+5. members that the sink does not have: with ``Range`` from where it stopped. A registry that does not resume costs one
+   fresh start, not more.
 
 A blob's length is never taken from the registry, and its digest is the sink's to check over all bytes from the first.
 
@@ -42,6 +43,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _NEXT_PAGE = re.compile(r'<([^<>]+)>\s*;[^,]*\brel="?next"?')
 
 Accept = Callable[[bytes, tuple[Signature, ...]], Manifest]
+Ready = Callable[[Manifest], None]
 Budget = Callable[[int], None]
 Progress = Callable[[int, int], None]
 
@@ -115,6 +117,7 @@ def pull(
     sink: Sink,
     *,
     accept: Accept,
+    ready: Ready | None = None,
     budget: Budget | None = None,
     progress: Progress | None = None,
     limits: Limits | None = None,
@@ -128,6 +131,8 @@ def pull(
         sink: Where the blobs go to.
         accept: Called with the manifest's exact bytes and the signatures, before any blob is fetched; returns the
             manifest, parsed, or raises whatever says why the bundle is not wanted.
+        ready: Called with the manifest once its config is in the sink, before any member is fetched; may raise whatever
+            says why the bundle is not wanted.
         budget: Called with each number of bytes that came; may raise whatever says that no more may come now.
         progress: Called with the bytes that are there and the bytes of all blobs.
         limits: What is accepted at most.
@@ -145,7 +150,7 @@ def pull(
         (check_digest if ":" in reference else check_tag)(reference)
     pulling = _Pull(registry, name, sink, budget or (lambda size: None), progress or (lambda done, total: None))
     with registry.transfer():
-        return pulling.run(reference, accept, limits or Limits())
+        return pulling.run(reference, accept, ready or (lambda manifest: None), limits or Limits())
 
 
 class _Pull:
@@ -158,7 +163,7 @@ class _Pull:
         self._total = self._done = 0
         self._received = self._skipped = self._blobs_received = self._blobs_skipped = self._resumes = 0
 
-    def run(self, reference: str, accept: Accept, limits: Limits) -> PullReport:
+    def run(self, reference: str, accept: Accept, ready: Ready, limits: Limits) -> PullReport:
         what = f"manifest {self._name}{'@' if ':' in reference else ':'}{reference}"
         manifest_bytes = self._manifest(reference, what, limits.manifest_bytes)
         digest = digest_of(manifest_bytes)
@@ -169,6 +174,8 @@ class _Pull:
         self._progress(0, self._total)
         for descriptor in blobs.values():
             self._blob(descriptor)
+            if descriptor.digest == manifest.config.digest:
+                ready(manifest)
         return PullReport(
             manifest,
             manifest_bytes,

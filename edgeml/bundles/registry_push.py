@@ -25,10 +25,11 @@ from edgeml.bundles.bundle import Bundle
 from edgeml.bundles.documents import canonical, parse_object
 from edgeml.bundles.envelope import ENVELOPE_TYPE
 from edgeml.bundles.layout import EMPTY, EMPTY_CONFIG, INDEX_TYPE, SIGNATURE_TYPE, signature_blobs
-from edgeml.bundles.manifest import MANIFEST_TYPE, Descriptor
+from edgeml.bundles.manifest import MANIFEST_TYPE, Descriptor, Manifest
 from edgeml.bundles.oci_reference import check_name, check_tag
 from edgeml.bundles.registry import Attempts, Registry
 from edgeml.bundles.registry_upload import Upload
+from edgeml.bundles.signing import Signature
 from edgeml.errors import ArchiveError, TransferError
 
 CHUNK_BYTES = 1024 * 1024
@@ -65,23 +66,50 @@ class BlobSource(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is sent of a bundle, beside its own blobs.
+
+    Attributes:
+        signature_manifests: The exact bytes of each signature manifest.
+        blobs: The blobs of the signatures, by digest.
+        descriptors: Every blob once, in the order of sending.
+    """
+
+    signature_manifests: tuple[bytes, ...]
+    blobs: dict[str, bytes]
+    descriptors: tuple[Descriptor, ...]
+
+    @classmethod
+    def of(cls, manifest_bytes: bytes, manifest: Manifest, signatures: Sequence[Signature]) -> Outline:
+        """The outline of a bundle.
+
+        Args:
+            manifest_bytes: The manifest's exact bytes.
+            manifest: The same, parsed.
+            signatures: In the order of key ids.
+        """
+        pairs = [signature_blobs(manifest_bytes, signature) for signature in signatures]
+        blobs = {digest_of(envelope): envelope for envelope, _ in pairs}
+        descriptors = {digest: Descriptor(ENVELOPE_TYPE, digest, len(data)) for digest, data in blobs.items()}
+        if pairs:
+            blobs[EMPTY_CONFIG.digest] = EMPTY
+            descriptors[EMPTY_CONFIG.digest] = EMPTY_CONFIG
+        for descriptor in (manifest.config, *manifest.members.values()):
+            descriptors.setdefault(descriptor.digest, descriptor)
+        return cls(tuple(document for _, document in pairs), blobs, tuple(descriptors.values()))
+
+
 class BundleSource:
     """A bundle that is in memory; nothing of it is copied."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.manifest_bytes = bundle.manifest_bytes
         self.tag = bundle.version
-        pairs = [signature_blobs(bundle.manifest_bytes, signature) for signature in bundle.signatures]
-        self.signature_manifests = tuple(document for _, document in pairs)
-        self._blobs = {digest_of(envelope): envelope for envelope, _ in pairs}
-        descriptors = {digest: Descriptor(ENVELOPE_TYPE, digest, len(data)) for digest, data in self._blobs.items()}
-        if pairs:
-            self._blobs[EMPTY_CONFIG.digest] = EMPTY
-            descriptors[EMPTY_CONFIG.digest] = EMPTY_CONFIG
-        for descriptor in (bundle.manifest.config, *bundle.manifest.members.values()):
-            descriptors.setdefault(descriptor.digest, descriptor)
-        self._blobs |= bundle.blobs
-        self.descriptors = tuple(descriptors.values())
+        outline = Outline.of(bundle.manifest_bytes, bundle.manifest, bundle.signatures)
+        self.signature_manifests = outline.signature_manifests
+        self.descriptors = outline.descriptors
+        self._blobs = outline.blobs | bundle.blobs
 
     def open(self, digest: str, offset: int) -> BinaryIO:
         """A blob, to be read from an offset on."""

@@ -32,7 +32,7 @@ from edgeml.bundles.registry_link import Patience
 QUICK = Patience(first_pause_seconds=0.001, longest_pause_seconds=0.01)
 
 
-def bundle_of(size: int, **config: str) -> Bundle:
+def bundle_of(size: int, **config: object) -> Bundle:
     """A bundle whose model has so many bytes, which do not compress and differ everywhere."""
     seed = hashlib.sha256(b"model").digest()
     model = b"".join(hashlib.sha256(seed + number.to_bytes(8)).digest() for number in range(size // 32 + 1))[:size]
