@@ -1,4 +1,4 @@
-"""``make demo``: builds one bundle from real data, signs it, serves it, asks it over HTTP, shuts it down.
+"""``make demo``: builds one bundle from real data, signs it, serves it, asks it; then updates a box, well and badly.
 
 Run as ``python -m models.demo [MODEL]``; MODEL is a folder beside this file. Everything it makes is in ``demo-out/``.
 """
@@ -18,6 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from models.demo_releases import show_releases
 
 MODELS = Path(__file__).parent
 OUT = MODELS.parent / "demo-out"
@@ -69,13 +71,22 @@ def main() -> None:
     finally:
         server.send_signal(signal.SIGTERM)
         status = server.wait(timeout=30)
-    step("5. Shut down", f"SIGTERM; the server ended with status {status}")
+    console.print(f"\nSIGTERM; the server ended with status {status}")
+    if status != 0:
+        raise SystemExit(f"the server ended with status {status}")
+    show_releases(
+        console,
+        step,
+        out=OUT,
+        model=model,
+        bundle=bundle,
+        record=model_record(bundle, arguments),
+        ports=(free_port(), free_port()),
+    )
     console.print(
         f"\nDone in {time.monotonic() - began:.0f} s. The bundle is in demo-out/{model}.edgeml; read its card with"
     )
     console.print(f"  .venv/bin/edgeml card demo-out/{model}.edgeml")
-    if status != 0:
-        raise SystemExit(f"the server ended with status {status}")
 
 
 def step(title: str, text: str) -> None:
@@ -119,6 +130,16 @@ def report(bundle: Any) -> None:
             f"baseline {simplest['measure']}: always the same answer {simplest['majority']:.3f}, "
             f"best single rule {simplest['one_rule']:.3f}"
         )
+
+
+def model_record(bundle: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A held-out record that no rule answers."""
+    from edgeml.builder.schema_inference import infer_schema
+    from edgeml.runtime.load import predictor_of
+
+    predictor = predictor_of(bundle)
+    records = infer_schema(arguments["X"]).records(arguments["held_out"][0])
+    return next(dict(record) for record in records if predictor.predict(record).tier == "model")
 
 
 def run(*words: str) -> None:
