@@ -91,6 +91,16 @@ def run_box(root: Path, options: BoxOptions, *, ready: Callable[[str, str], None
             management.stop()
 
 
+def _puller(store: Store) -> Callable[[str, Callable[[str], None]], str]:
+    def pull(reference: str, told: Callable[[str], None]) -> str:
+        # A box that is pushed to never needs a client of its own.
+        from edgeml.bundles.store_pull import pull_reference
+
+        return pull_reference(store, reference, told, who="api")
+
+    return pull
+
+
 def _management(store: Store, supervisor: Supervisor, options: BoxOptions) -> Management | None:
     if not options.manage_host:
         return None
@@ -99,6 +109,7 @@ def _management(store: Store, supervisor: Supervisor, options: BoxOptions) -> Ma
         admit=admission_of(store, options.budget),
         changed=lambda _: supervisor.follow(),
         live=supervisor.live,
+        pull=_puller(store),
     )
     scopes = CERTIFICATE_SCOPES if options.tls is not None and options.tls.client_ca is not None else ()
     callers = Callers(Tokens(store.root), certificate_scopes=scopes)
