@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from edgeml.kernels.frame import Frame
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.native_session import BoundRows, NativeSession
+from edgeml.runtime.no_model import NoModel
 from edgeml.runtime.onnx_session import Binding, OnnxSession
 
-Session = OnnxSession | NativeSession
+Session = OnnxSession | NativeSession | NoModel
 
 
 class Lane:
@@ -23,8 +24,8 @@ class Lane:
         self.frame = frame
         self.capsule = frame.capsule
         self.encoder = program.encoder()
-        self.bound = not program.strings
-        if self.bound:
+        self.bound = not program.strings and not isinstance(session, NoModel)
+        if not isinstance(session, NoModel) and self.bound:
             binding = session.binding(1, outputs=wanted)
             self.encoder.bind(binding.input)
             self.encode = self.encoder.encode_bound

@@ -5,6 +5,7 @@
 3. Rules are asked before anything is encoded: a hit costs neither features nor model.
 4. One record and a batch go through the same stages; one record takes buffers that were made before.
 5. A valid record always gets an answer: where the model raises or gives a non-finite number, the fallback answers.
+   So it does, with the reason ``no_model``, in a bundle of rules alone where no rule matches.
 
 Threads: any number of threads may call one Predictor. Each call takes a Lane (its buffers) from a pool and puts
 it back; ``list.pop`` and ``list.append`` are atomic in CPython, so no lock is needed.
@@ -28,6 +29,7 @@ from edgeml.runtime.golden import GoldenReport, golden_rows, replay
 from edgeml.runtime.lane import Lane, Session
 from edgeml.runtime.members import json_member, member, npy_member
 from edgeml.runtime.native_session import NativeSession
+from edgeml.runtime.no_model import NO_MODEL, NoModel, no_features
 from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.outputs import Outputs
 from edgeml.runtime.prediction import FALLBACK, MODEL, RULE, Prediction, PredictionBatch
@@ -39,12 +41,21 @@ from edgeml.runtime.schema import Schema
 # however many rows a caller hands over.
 BLOCK_ROWS = 4096
 
+# A bundle that has none of these is one of rules alone.
+MODEL_MEMBERS = {"model.onnx", "features.json", "features.npy", "kernel.json", "kernel.npy"}
+
 REFUSED = "a category is unknown to the pipeline's encoder, which refuses it"
 
 
 def _blank(n: int, like: NDArray[Any]) -> NDArray[Any]:
     """An output for n rows, most of which the model was not asked for."""
     return np.full((n, *like.shape[1:]), -1 if like.dtype.kind in "iu" else math.nan, dtype=like.dtype)
+
+
+def _session(bundle: Bundle, backend: str) -> Session:
+    if backend == "native" or (backend == "auto" and "kernel.json" in bundle.members):
+        return NativeSession(json_member(bundle, "kernel.json"), npy_member(bundle, "kernel.npy"))
+    return OnnxSession.open(member(bundle, "model.onnx"), backend=backend, **bundle.config.get("session", {}))
 
 
 class Predictor:
@@ -61,7 +72,7 @@ class Predictor:
         labels: The labels in score order; empty for a regression.
         rules: The rule list, None where the bundle has none.
         program: The feature program.
-        session: The model, in the native kernel or in ONNX Runtime (``session.backend`` says which).
+        session: The model, in the native kernel or in ONNX Runtime (``session.backend`` says which), or ``NoModel``.
         fallback: The answer where the model gives none.
     """
 
@@ -83,13 +94,15 @@ class Predictor:
         self.digest = digest
         self.task: str = config["task"]
         self.schema = schema
-        self.outputs = Outputs.from_dict(config["outputs"])
+        self.outputs = Outputs.from_dict(config.get("outputs", {}))
         self.labels = tuple(self.outputs.labels or ())
         self.rules = rules
         self.program = program
         self.session = session
         self.golden = tuple(golden)
-        self.fallback = fallback_prediction(config["fallback"], self.outputs, bundle=digest, version=self.version)
+        self.fallback = fallback_prediction(
+            config.get("fallback", {}), self.outputs, bundle=digest, version=self.version
+        )
         self.reader = RecordReader(schema, max_rows=max_rows)
         self._keys = tuple(map(str, self.labels))
         self._label_of = dict(zip(self.outputs.label_values or (), self.labels, strict=False))
@@ -118,22 +131,21 @@ class Predictor:
         """
         config = bundle.config
         schema = Schema.from_dict(config["schema"])
-        program = FeatureProgram.from_members(
-            json_member(bundle, "features.json"), npy_member(bundle, "features.npy"), schema
-        )
         rules = None
         if "rules.json" in bundle.members:
             document = json_member(bundle, "rules.json")
             try:
-                rules = RuleList.from_document(document, schema, labels=config["outputs"].get("labels"))
+                rules = RuleList.from_document(document, schema, labels=config.get("outputs", {}).get("labels"))
             except RuleError as error:
                 raise BundleError(f"bundle member rules.json: {error}") from error
-        model = member(bundle, "model.onnx")  # the source of truth stays with the bundle, whatever runs
-        session: Session
-        if backend == "native" or (backend == "auto" and "kernel.json" in bundle.members):
-            session = NativeSession(json_member(bundle, "kernel.json"), npy_member(bundle, "kernel.npy"))
+        if MODEL_MEMBERS & bundle.members.keys():
+            member(bundle, "model.onnx")  # the source of truth stays with the bundle, whatever runs
+            program = FeatureProgram.from_members(
+                json_member(bundle, "features.json"), npy_member(bundle, "features.npy"), schema
+            )
+            session = _session(bundle, backend)
         else:
-            session = OnnxSession.open(model, backend=backend, **config.get("session", {}))
+            program, session = no_features(schema), NoModel()
         return cls(
             config=config,
             digest=bundle.digest,
@@ -383,6 +395,9 @@ class Predictor:
             given = self._run_native(self.session, lane, frame, rows, reasons)
             return (*self.outputs.decode(given, rows, reasons, n), reasons)
         wanted = np.arange(n, dtype=np.int64) if rows is None else rows
+        if isinstance(self.session, NoModel):
+            reasons.update(dict.fromkeys(wanted.tolist(), NO_MODEL))
+            return (*self.outputs.decode({}, rows, reasons, n), reasons)
         collected: dict[str, NDArray[Any]] = {}
         for start in range(0, len(wanted), BLOCK_ROWS):
             block = wanted[start : start + BLOCK_ROWS]
@@ -428,6 +443,7 @@ class Predictor:
         return spread
 
     def _run_block(self, lane: Lane, frame: Frame, rows: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+        assert not isinstance(self.session, NoModel)
         count = frame.n_rows if rows is None else len(rows)
         if self.program.strings:
             dense = np.empty((count, self.program.n_outputs), dtype=self.program.dtype)
