@@ -33,7 +33,7 @@ def test_unknown_name_is_an_attribute_error():
         _ = edgeml.nothing
 
 
-@pytest.mark.parametrize("room", ["bundles", "runtime", "monitor", "serving", "builder", "cli", "kernels"])
+@pytest.mark.parametrize("room", ["bundles", "runtime", "monitor", "serving", "builder", "fleet", "cli", "kernels"])
 def test_a_room_states_its_law_and_sorts_its_names(room):
     tree = ast.parse((FACE.parent / room / "__init__.py").read_text())
     assert len(ast.get_docstring(tree) or "") > 100

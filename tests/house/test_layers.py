@@ -23,7 +23,8 @@ ROOMS = {
     "serving": {"runtime", "monitor", "bundles", "errors"},
     "supervisor": {"bundles", "monitor", "errors"},
     "builder": {"runtime", "monitor", "bundles", "errors"},
-    "cli": {"builder", "supervisor", "serving", "runtime", "monitor", "bundles", "errors"},
+    "fleet": {"bundles", "errors"},
+    "cli": {"builder", "fleet", "supervisor", "serving", "runtime", "monitor", "bundles", "errors"},
     "__main__": {"cli"},
     "__init__": {"bundles", "builder", "runtime", "errors"},
 }
