@@ -80,7 +80,7 @@ def test_a_regression_of_rules_alone():
     ("config", "members", "message"),
     [
         ({"fallback": {}}, {}, "fallback: label None is not one of the model's labels"),
-        ({"outputs": {}}, {}, "outputs: neither labels nor"),
+        ({"outputs": {}}, {"rules.json": b'{"rules":[]}'}, "outputs: neither labels nor"),
         ({}, {"features.json": b"{}"}, "no member model.onnx"),
         ({}, {"kernel.json": b"{}"}, "no member model.onnx"),
         ({}, {"rules.json": b'{"rules":[{"when":"weight > 1","then":{"label":"open"}}]}'}, "rules.json.*weight"),
