@@ -8,11 +8,13 @@ stands all the same.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeml.cli import printable
 from edgeml.cli.box import (
     for_a_store,
     open_store,
@@ -26,18 +28,19 @@ from edgeml.cli.box import (
 )
 
 if TYPE_CHECKING:
-    from edgeml.bundles.order import Order
     from edgeml.bundles.state import State
     from edgeml.bundles.store import Store
+    from edgeml.supervisor.releases import Measured
 
 _WAIT = click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0.1),
     default=60.0,
     show_default=True,
     help="Seconds to wait until a running service serves it.",
 )
+_STEPS = {"admission": "trying the bundle in a process of its own", "swap": "waiting for the worker"}
 
 
 @click.command()
@@ -57,14 +60,30 @@ def activate(
     WHICH is a digest or its first 6 digits or more, name:version, or a version. The bundle is first tried in a process
     of its own: loaded, its golden rows asked, its memory measured. One that fails is rejected and never served.
     """
-    from edgeml.bundles.lookup import find_release
+    from edgeml.bundles.files import read_file
+    from edgeml.bundles.order import MAX_BYTES
+    from edgeml.supervisor.channel import live
+    from edgeml.supervisor.releases import Releases
 
     store = open_store(root)
-    state = store.state()
-    digest = find_release(state, which)
-    order = None if order_path is None else _order(order_path)
-    state = _activate(store, state, digest, order=order, now=now, admission=not no_admission)
-    _report(store, state, str(state.find(digest)), wait_s, as_json)
+    order = None if order_path is None else read_file(order_path, max_bytes=MAX_BYTES)
+    told: list[dict[str, Any] | None] = []
+
+    def follow(name: str) -> dict[str, Any]:
+        told.append(_followed(store, name, wait_s, as_json))
+        return told[-1] or {}
+
+    releases = Releases(
+        store, admit=_not_admitted if no_admission else _admitted(store), changed=follow, live=lambda: live(root)
+    )
+    operation = releases.activate(which, order=order, now=now, who="cli", over_network=False)
+    with _working("checking") as shown:
+        while not operation.wait(0.1):
+            shown.update(_STEPS.get(operation.step, operation.step))
+    # Once the record has changed, a worker that does not follow is a warning: the change stands.
+    if operation.error is not None and not told:
+        raise operation.error
+    _report(store, operation.model, told[0], as_json)
 
 
 @click.command()
@@ -75,8 +94,10 @@ def confirm(model: str | None, wait_s: float, root: Path, as_json: bool) -> None
     """Make the bundle on trial the active one. MODEL may be left out where only one is meant."""
     store = open_store(root)
     name = pick_model(store.state(), model, on_trial=True)
-    state = store.confirm(name, reason="confirmed on the command line")
-    _report(store, state, name, wait_s, as_json)
+    store.confirm(name, reason="confirmed on the command line")
+    with _working(_STEPS["swap"]):
+        told = _followed(store, name, wait_s, as_json)
+    _report(store, name, told, as_json)
 
 
 @click.command()
@@ -97,8 +118,10 @@ def rollback(model: str | None, which: str | None, reason: str, wait_s: float, r
     state = store.state()
     name = pick_model(state, model)
     target = None if which is None else find_release(state, which, name)
-    state = store.roll_back(name, target, reason=reason)
-    _report(store, state, name, wait_s, as_json)
+    store.roll_back(name, target, reason=reason)
+    with _working(_STEPS["swap"]):
+        told = _followed(store, name, wait_s, as_json)
+    _report(store, name, told, as_json)
 
 
 @click.command()
@@ -127,47 +150,39 @@ def deny(which: str, reason: str, lift: bool, root: Path, as_json: bool) -> None
     nudge(root, timeout_s=1.0)  # the one to keep warm may have changed
 
 
-def _activate(store: Store, state: State, digest: str, *, order: Order | None, now: bool, admission: bool) -> State:
-    from edgeml.bundles import transitions
-    from edgeml.errors import AdmissionError
-    from edgeml.supervisor.quarantine import admit
+class _Unmeasured:
+    """What is known of a bundle that was not tried."""
 
-    # What order or trust forbid is said before minutes are spent on trying the bundle.
-    if order is not None:
-        store.trust.check_order(state, order, now=store.now(state))
-    changed, _ = transitions.activate(state, digest, order=order, now=now)
     peak_bytes = 0
-    if admission and changed is not state:
-        spec = {"store": str(store.root.absolute()), "digest": f"sha256:{digest}"}
-        try:
-            with _working("trying the bundle in a process of its own"):
-                peak_bytes = admit(spec, keyring_path=None).peak_bytes
-        except AdmissionError as error:
-            store.reject(digest, reason=str(error), signal=f"admission_{error.code}", who="cli")
-            raise
-    return store.activate(digest, order=order, now=now, peak_bytes=peak_bytes)
 
 
-def _order(path: Path) -> Order:
-    from edgeml.bundles.files import read_file
-    from edgeml.bundles.order import MAX_BYTES, Order
-
-    return Order.from_bytes(read_file(path, max_bytes=MAX_BYTES))
+def _not_admitted(digest: str) -> Measured:
+    return _Unmeasured()
 
 
-def _report(store: Store, state: State, name: str, wait_s: float, as_json: bool) -> None:
-    """Says which bundle answers now, and waits until a running service serves it."""
+def _admitted(store: Store) -> Callable[[str], Measured]:
+    from edgeml.supervisor import quarantine
+
+    where = str(store.root.absolute())
+    return lambda digest: quarantine.admit({"store": where, "digest": f"sha256:{digest}"}, keyring_path=None)
+
+
+def _followed(store: Store, name: str, wait_s: float, as_json: bool) -> dict[str, Any] | None:
+    """Says which bundle answers now; tells a running service, and waits until its worker follows."""
     from edgeml.supervisor.channel import nudge
 
-    model = state.models[name]
-    answers = model.candidate or model.active
-    # The change is on the disk: say so before waiting for anybody.
-    lines = [_answering(state, name)]
+    # The change is on the disk: that is said before anybody is waited for.
     if not as_json:
-        tell(None, False, *lines)
-    warn_of_journal(store)
-    with _working("waiting for the worker"):
-        worker = served(nudge(store.root, timeout_s=wait_s), name)
+        click.echo(printable(_answering(store.state(), name)))
+    return nudge(store.root, timeout_s=wait_s)
+
+
+def _report(store: Store, name: str, told: dict[str, Any] | None, as_json: bool) -> None:
+    """Says whether a running service serves what the record says."""
+    state = store.state()
+    model = state.models[name]
+    worker = served(told, name)
+    answers = model.candidate or model.active
     document = {
         "model": name,
         "active": release_document(state, name, model.active),
@@ -175,14 +190,15 @@ def _report(store: Store, state: State, name: str, wait_s: float, as_json: bool)
         "previous": release_document(state, name, model.previous),
         "worker": worker,
     }
-    wanted = None if answers is None else f"sha256:{answers}"
+    serves = worker is not None and worker["ready"] and worker["digest"] == (answers and f"sha256:{answers}")
     if worker is None:
         tell(document, as_json, "no service runs on this store; the next one that starts will load it")
-    elif worker["ready"] and worker["digest"] == wanted:
+    elif serves:
         tell(document, as_json, "the worker serves it")
     else:
         tell(document, as_json)
         warn(f"the worker does not serve it yet: {worker.get('reason') or 'it serves ' + short(worker['digest'])}")
+    warn_of_journal(store)
 
 
 def _answering(state: State, name: str) -> str:

@@ -349,6 +349,19 @@ class TestService:
         assert "does not serve it yet" in result.stderr and word in result.stderr
         assert model(box).active == one
 
+    def test_activation_stands_whether_the_worker_follows_or_not(self, box: Box, says) -> None:
+        box.with_releases("1")
+        box.run("install", "2.edgeml", "3.edgeml")
+        says({"models": {"door": {"digest": release("1").digest, "ready": True, "reason": ""}}})
+        result = box.run("activate", "2", "--no-admission")
+        assert "door 2" in result.stdout and "does not serve it yet: it serves" in result.stderr
+        assert model(box).candidate == release("2").digest.removeprefix("sha256:")
+        says({"models": {"door": {"digest": release("2").digest, "ready": True, "reason": ""}}})
+        assert "the worker serves it" in box.run("confirm").stdout
+        says({"models": {"door": {"digest": release("3").digest, "ready": True, "reason": ""}}})
+        document = box.json("activate", "3", "--no-admission", "--now")
+        assert (document["active"]["version"], document["worker"]["ready"]) == ("3", True)
+
     def test_a_degraded_service(self, box: Box, says) -> None:
         box.with_releases("1")
         says({"models": {}, "worker": {}, "degraded": "the disk failed 2 times"})
