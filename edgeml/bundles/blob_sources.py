@@ -197,6 +197,12 @@ class StoreSource:
         stream.seek(offset)
         return stream
 
+    def __enter__(self) -> StoreSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
 
 class _Window(io.RawIOBase):
     """Some bytes of an open file, read without moving the place that others read at."""

@@ -97,6 +97,10 @@ class Upload:
                             return
                         location, offset = self.start(attempts) or "", 0
                     sure = True
+                    if offset > best:
+                        # A chunk that was cut off is kept by some: that is progress, though no chunk was whole.
+                        best = offset
+                        attempts.progress()
                 while offset < self._blob.size:
                     location, offset = self._chunk(location, offset)
                     if offset > best:

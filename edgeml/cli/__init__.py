@@ -47,6 +47,8 @@ COMMANDS = {
     "keyring": Lazy("edgeml.cli.keys", "Make a keyring of several keys, or the successor of one."),
     "init": Lazy("edgeml.cli.store", "Make the store of a box."),
     "install": Lazy("edgeml.cli.store", "Verify bundle files and copy them into the store."),
+    "pull": Lazy("edgeml.cli.pull", "Fetch a bundle from a registry or a file, and install it."),
+    "push": Lazy("edgeml.cli.push", "Send a bundle to boxes, several at once."),
     "activate": Lazy("edgeml.cli.releases", "Let an installed bundle answer, on trial first."),
     "confirm": Lazy("edgeml.cli.releases", "Make the bundle on trial the active one."),
     "rollback": Lazy("edgeml.cli.releases", "Go back to the bundle before."),
