@@ -52,6 +52,10 @@ class Disk:
         """Opens an existing regular file for writing at its end."""
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
 
+    def overwrite(self, path: Path) -> int:
+        """Opens an existing regular file for writing over what it holds, from its beginning."""
+        return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
     def write(self, descriptor: int, data: bytes | memoryview) -> None:
         """Writes all the bytes; some of them may be on the disk when it fails."""
         rest = memoryview(data)
@@ -61,6 +65,10 @@ class Disk:
     def allocate(self, descriptor: int, size: int) -> None:
         """Takes the blocks for so many bytes now, so that a later write cannot find the disk full."""
         os.posix_fallocate(descriptor, 0, size)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Cuts a file off after so many bytes."""
+        os.ftruncate(descriptor, size)
 
     def sync(self, descriptor: int) -> None:
         """Waits until the file's bytes are on the disk. Never repeated for one file after it has failed."""

@@ -7,8 +7,11 @@
 3. Changes take turns (``lock``), each for the time of one replacement.
 4. After a failed fsync nothing is retried on that file. After two failures, or one where the outcome is unknown, this
    process takes no more changes: what is in memory goes on answering.
-5. ``reserve`` holds blocks that are given up when the disk is full and the change must not fail (going back, counting
-   attempts).
+5. ``reserve`` holds blocks and an inode for a change that a full disk must not stop (going back, counting attempts,
+   making room). The record is written *into* it and takes its place, so that there is no moment in which somebody else
+   could have the blocks.
+6. What is already so is success too, and success outlives a power cut: whoever made it so may have been killed before
+   the folder was synced, so it is synced now.
 
 Sources: the fsync findings of PostgreSQL ("fsyncgate", 2018) for rule 4; SWUpdate's advice of one record for rule 1.
 """
@@ -33,7 +36,8 @@ RESERVE_BYTES = 64 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LINKS = (*FULL, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP)
 # The disk says no, and means it: nothing is lost, and nothing is wrong with what it holds.
-_PLAIN_NO = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+_PLAIN_NO = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
+_BLOCK = 4096
 
 
 class Record:
@@ -56,6 +60,7 @@ class Record:
         self._clock = clock
         self._journal = journal
         self._failures = 0
+        self._safe: int | None = None  # generation that this process knows to outlive a power cut
 
     def begin(self, state: State) -> None:
         """Writes the first record of a store.
@@ -68,6 +73,8 @@ class Record:
             if self._disk.size(self.root / "state.json") is not None:
                 raise ConflictError(f"{self.root} is a store already; see 'edgeml status --store {self.root}'")
             self._fill_reserve()
+            if (self._disk.size(self.root / "reserve") or 0) < RESERVE_BYTES:
+                raise OSError(errno.ENOSPC, "no room for a new store", str(self.root))
             self._replace(state, None, spend_reserve=False)
         self._note([Event("settings", reason="the store was made")], state, "cli")
 
@@ -90,6 +97,8 @@ class Record:
             state, whole = self.read()
             changed, events = transition(state)
             if changed is state:
+                if self._safe != state.generation:
+                    self._sync(state)
                 return state
             changed = replace(changed, generation=state.generation + 1, last_time=max(self._clock(), state.last_time))
             self._replace(changed, state if whole else None, spend_reserve=spend_reserve)
@@ -125,32 +134,73 @@ class Record:
     def _replace(self, state: State, before: State | None, *, spend_reserve: bool) -> None:
         data = state.to_bytes()
         target = self.root / "state.json"
-        temporary = temporary_name(target)
+        self._sweep()
         try:
+            written = self._write(data, spend_reserve=spend_reserve)
             try:
-                write_new(temporary, [data], 0o640, disk=self._disk)
-            except OSError as error:
-                if error.errno not in FULL or not spend_reserve:
-                    raise
-                forget(self.root / "reserve", disk=self._disk)
-                temporary = temporary_name(target)
-                write_new(temporary, [data], 0o640, disk=self._disk)
-            if before is not None:
-                self._back_up(target)
-            self._disk.rename(temporary, target)
+                if before is not None:
+                    self._back_up(target)
+                self._disk.rename(written, target)
+            except OSError:
+                if written.name != "reserve":
+                    forget(written, disk=self._disk)
+                raise
         except OSError as error:
-            forget(temporary, disk=self._disk)
             self._count_failure(error)
             raise
+        with suppress(OSError):
+            # Before the folder is synced, so that the reserve's name is synced with it.
+            self._fill_reserve()
+        self._sync(state)
+
+    def _sync(self, state: State) -> None:
         try:
             self._disk.sync_folder(self.root)
         except OSError as error:
             # The rename may or may not survive a power cut, and asking again would get a false answer.
             self.broken = f"the folder could not be synced ({error.strerror}), so the last change may be lost"
             raise StorageError(f"whether the change will survive a power cut is not known: {error}") from error
-        if self._disk.size(self.root / "reserve") is None:
-            with suppress(OSError):
-                self._fill_reserve()
+        self._safe = state.generation
+
+    def _write(self, data: bytes, *, spend_reserve: bool) -> Path:
+        """Writes a record and syncs it, beside the present one; gives where it is."""
+        temporary = temporary_name(self.root / "state.json")
+        try:
+            write_new(temporary, [data], 0o640, disk=self._disk)
+            return temporary
+        except OSError as error:
+            if error.errno not in FULL or not spend_reserve or self._disk.size(self.root / "reserve") is None:
+                raise
+        try:
+            return self._write_into_reserve(data)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+        # A file system that copies on write had no room for that. The reserve is given up, so now there is.
+        write_new(temporary, [data], 0o640, disk=self._disk)
+        return temporary
+
+    def _write_into_reserve(self, data: bytes) -> Path:
+        path = self.root / "reserve"
+        try:
+            descriptor = self._disk.overwrite(path)
+            try:
+                self._disk.write(descriptor, data)
+                self._disk.truncate(descriptor, len(data))
+                self._disk.sync(descriptor)
+            finally:
+                self._disk.close(descriptor)
+        except OSError:
+            forget(path, disk=self._disk)
+            raise
+        return path
+
+    def _sweep(self) -> None:
+        """Removes temporary files of a change that was cut off; the lock is held, so nobody is writing one."""
+        with suppress(OSError):
+            for name in self._disk.names(self.root):
+                if name.startswith(".state.json.") and name.endswith(".tmp"):
+                    forget(self.root / name, disk=self._disk)
 
     def _back_up(self, target: Path) -> None:
         """Gives the record that is about to be replaced the backup's name as well; a full disk does without."""
@@ -171,17 +221,28 @@ class Record:
             self.broken = f"the disk failed {self._failures} times, last: {error}"
 
     def _fill_reserve(self) -> None:
+        """Makes the reserve as large as it should be, or as large as it can be: also an empty one holds an inode."""
         path = self.root / "reserve"
-        if self._disk.size(path) is not None:
+        held = self._disk.size(path)
+        if held is not None and held >= RESERVE_BYTES:
             return
-        descriptor = self._disk.create(path, 0o640)
+        descriptor = self._disk.create(path, 0o640) if held is None else self._disk.overwrite(path)
         try:
-            self._disk.allocate(descriptor, RESERVE_BYTES)
+            try:
+                for size in range(RESERVE_BYTES, held or 0, -_BLOCK):
+                    try:
+                        self._disk.allocate(descriptor, size)
+                        break
+                    except OSError as error:
+                        if error.errno not in FULL:
+                            raise
+                # Blocks that are not synced are lost in a power cut, and the name would stay and promise them.
+                self._disk.sync(descriptor)
+            finally:
+                self._disk.close(descriptor)
         except OSError:
-            self._disk.close(descriptor)
             forget(path, disk=self._disk)
             raise
-        self._disk.close(descriptor)
 
     def _note(self, events: Sequence[Event], state: State, who: str) -> None:
         if events:
