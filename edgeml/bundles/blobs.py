@@ -5,6 +5,7 @@
 2. A blob is never opened for writing, and never mended in place: whoever has it open keeps what it read. A damaged one
    is replaced by a new file that takes the name.
 3. Whoever reads a blob as a whole gets verified bytes.
+4. After names could not be synced, this process does not ask again: the kernel may say yes and have forgotten them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edgeml.bundles.archive import digest_of
 from edgeml.bundles.disk import Disk, Room
 from edgeml.bundles.files import forget, temporary_name, write_new
 from edgeml.bundles.state import bare
-from edgeml.errors import DigestError
+from edgeml.errors import DigestError, StorageError
 
 PIECE_BYTES = 256 * 1024
 
@@ -30,10 +31,14 @@ class Blobs:
     Args:
         folder: The folder; it exists.
         disk: Where.
+
+    Attributes:
+        broken: Why names of new blobs cannot be trusted to last; empty where they can.
     """
 
     def __init__(self, folder: Path, disk: Disk) -> None:
         self.folder = folder
+        self.broken = ""
         self._disk = disk
 
     def read(self, digest: str, max_bytes: int) -> bytes:
@@ -65,8 +70,11 @@ class Blobs:
         """Opens a blob for reading; whoever reads verifies."""
         return self._disk.open(self.folder / digest)
 
-    def add(self, digest: str, data: bytes) -> None:
+    def add(self, digest: str, data: bytes) -> bool:
         """Writes a blob, unless it is here and intact. Its name is not synced before ``settle``.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             OSError: The disk refused; nothing has changed.
@@ -75,7 +83,7 @@ class Blobs:
         if self.size(digest) is not None:
             with suppress(DigestError):
                 self.read(digest, max(len(data), 1))
-                return
+                return False
         temporary = temporary_name(path)
         write_new(temporary, [data], 0o444, disk=self._disk)
         try:
@@ -83,6 +91,7 @@ class Blobs:
         except OSError:
             forget(temporary, disk=self._disk)
             raise
+        return True
 
     def take_in(self, path: Path) -> None:
         """Moves a synced file, named by its digest, here. Its name is not synced before ``settle``."""
@@ -90,8 +99,30 @@ class Blobs:
         self._disk.rename(path, self.folder / path.name)
 
     def settle(self) -> None:
-        """Waits until the names of all blobs are on the disk."""
-        self._disk.sync_folder(self.folder)
+        """Waits until the names of all blobs are on the disk.
+
+        Raises:
+            StorageError: It failed once before.
+            OSError: The disk refused.
+        """
+        if self.broken:
+            raise StorageError(f"the store takes no bundles until its process is started again: {self.broken}")
+        try:
+            self._disk.sync_folder(self.folder)
+        except OSError as error:
+            self.broken = f"the folder of blobs could not be synced ({error.strerror})"
+            raise
+
+    def give_back(self, digests: Iterable[str], folder: Path) -> None:
+        """Moves blobs that no record names back to where they came from, as far as that can be done."""
+        for digest in digests:
+            with suppress(OSError):
+                self._disk.rename(self.folder / digest, folder / digest)
+
+    def discard(self, digests: Iterable[str]) -> None:
+        """Removes blobs that no record names, as far as that can be done."""
+        for digest in digests:
+            forget(self.folder / digest, disk=self._disk)
 
     def collect(self, needed: Iterable[str]) -> tuple[int, int]:
         """Removes everything that is not needed, temporary files too.

@@ -45,6 +45,7 @@ class Incoming:
         self.quota_bytes = quota_bytes
         self._disk = disk
         self._lock = threading.Lock()
+        self._doubtful: set[Path] = set()  # could not be synced, and then could not be removed
 
     def start(self, name: str | None = None) -> str:
         """Begins a transfer, or finds it where it stopped.
@@ -62,6 +63,7 @@ class Incoming:
         if not _PART.match(f"part-{name}"):
             raise NotInstalledError(f"there is no upload {name[:80]!r}; start one with POST")
         path = self._part(name)
+        self._clear_up(path)
         if self._disk.size(path) is None:
             with self._lock:
                 parts = [each for each in self._disk.names(self.folder) if _PART.match(each)]
@@ -76,6 +78,7 @@ class Incoming:
         Raises:
             NotInstalledError: There is no such transfer.
         """
+        self._clear_up(self._part(name))
         size = self._disk.size(self._part(name)) if _PART.match(f"part-{name}") else None
         if size is None:
             raise NotInstalledError(f"there is no upload {name[:80]!r}; it was finished, dropped or never begun")
@@ -135,12 +138,15 @@ class Incoming:
             )
         descriptor = self._disk.reopen(path)
         try:
-            self._disk.sync(descriptor)
+            try:
+                self._disk.sync(descriptor)
+            finally:
+                self._disk.close(descriptor)
         except OSError:
-            self._disk.close(descriptor)
-            self._drop(path)
+            self._doubtful.add(path)
+            with suppress(OSError):
+                self._clear_up(path)
             raise
-        self._disk.close(descriptor)
         self._disk.rename(path, self.folder / digest)
         self._disk.sync_folder(self.folder)
 
@@ -263,6 +269,13 @@ class Incoming:
 
     def _by_age(self, names: list[str]) -> list[str]:
         return sorted(names, key=lambda name: (self._disk.changed(self.folder / name), name))
+
+    def _clear_up(self, path: Path) -> None:
+        """Removes a transfer whose sync has failed: a second sync would get a false answer."""
+        if path in self._doubtful:
+            with suppress(FileNotFoundError):
+                self._disk.unlink(path)
+            self._doubtful.discard(path)
 
     def _drop(self, path: Path) -> None:
         with suppress(OSError):

@@ -7,7 +7,8 @@ the bundle. Cut off anywhere before that, the box has a few blobs too many, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from edgeml.bundles import transitions
@@ -55,7 +56,7 @@ class Installation:
         trust: Whose bundles are taken.
         limits: What the store may hold.
         clock: Seconds since 1970.
-        collect: Removes superseded bundles when the quota is spent.
+        collect: Removes superseded bundles when the quota is spent, and blobs that nobody needs but those it is told.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Installation:
         trust: Trust,
         limits: StoreLimits,
         clock: Callable[[], float],
-        collect: Callable[[], object],
+        collect: Callable[[Collection[str]], object],
     ) -> None:
         self._record = record
         self._incoming = incoming
@@ -102,9 +103,16 @@ class Installation:
             contents = {bare(digest_of(data)): data for data in [*bundle.blobs.values(), *envelopes]}
             contents[digest] = bundle.manifest_bytes
             self._need_room({hex_digest: len(data) for hex_digest, data in contents.items()})
-            for hex_digest, data in contents.items():
-                self._blobs.add(hex_digest, data)
-            self._blobs.settle()
+            written: list[str] = []
+            try:
+                for hex_digest, data in contents.items():
+                    if self._blobs.add(hex_digest, data):
+                        written.append(hex_digest)
+                self._blobs.settle()
+            except OSError:
+                # Gives a full disk its room back; and what may not be synced must not be found here by the next try.
+                self._blobs.discard(written)
+                raise
             self._record.change(lambda now: transitions.install(now, bundle.name, digest, release), who=who)
         return digest
 
@@ -144,12 +152,17 @@ class Installation:
             transitions.install(state, manifest.name, digest, release)
             names = [*needed, *release.envelopes, digest]
             self._need_room({name: self._incoming.size(name) or 0 for name in names})
-            for name in names:
-                if self._incoming.size(name) is not None:
-                    self._blobs.take_in(self._incoming.folder / name)
-            self._blobs.settle()
+            moved = [name for name in names if self._incoming.size(name) is not None]
+            for name in moved:
+                self._blobs.take_in(self._incoming.folder / name)
+            try:
+                self._blobs.settle()
+            except OSError:
+                self._blobs.give_back(moved, self._incoming.folder)
+                raise
             self._record.change(lambda now: transitions.install(now, manifest.name, digest, release), who=who)
-            self._incoming.drop([digest, *noted])
+            with suppress(OSError):
+                self._incoming.drop([digest, *noted])
         return digest
 
     def check_waiting(self, digest: str) -> Manifest:
@@ -209,7 +222,8 @@ class Installation:
         wanted = sum(new.values())
         used = self._blobs.used()
         if used + wanted > self._limits.quota_bytes:
-            self._collect()
+            # What is here already and waits for its name in the record must not be taken for garbage.
+            self._collect(sizes.keys())
             used = self._blobs.used()
         if used + wanted > self._limits.quota_bytes:
             raise StorageError(

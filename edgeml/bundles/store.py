@@ -31,7 +31,6 @@ from edgeml.bundles.blobs import Blobs
 from edgeml.bundles.bundle import Bundle
 from edgeml.bundles.disk import SYSTEM, Disk
 from edgeml.bundles.event import Event, Load
-from edgeml.bundles.files import forget
 from edgeml.bundles.incoming import Incoming
 from edgeml.bundles.installation import Installation, StoreLimits
 from edgeml.bundles.journal import Journal
@@ -87,7 +86,7 @@ class Store:
             trust=self.trust,
             limits=self.limits,
             clock=clock,
-            collect=lambda: self._collect(0, "store"),
+            collect=lambda spare: self._collect(0, "store", spare),
         )
 
     @classmethod
@@ -198,7 +197,7 @@ class Store:
     @property
     def broken(self) -> str:
         """Why this process takes no more changes; empty while it does."""
-        return self._record.broken
+        return self._record.broken or self.blobs.broken
 
     # Bundles in and out
 
@@ -393,13 +392,10 @@ class Store:
 
     # Below the line
 
-    def _collect(self, keep: int, who: str) -> tuple[int, int]:
-        state = self._record.change(lambda state: transitions.prune(state, keep), who=who)
-        removed = self.blobs.collect(self.reachable(state))
-        for name in self._disk.names(self.root):
-            if name.startswith(".") and name.endswith(".tmp"):
-                forget(self.root / name, disk=self._disk)
-        return removed
+    def _collect(self, keep: int, who: str, spare: Collection[str] = ()) -> tuple[int, int]:
+        # With the reserve: a full disk must not stop what makes room on it.
+        state = self._record.change(lambda state: transitions.prune(state, keep), who=who, spend_reserve=True)
+        return self.blobs.collect(self.reachable(state) | set(spare))
 
 
 def read_bundle(root: Path, digest: str, *, keyring: Keyring | None = None) -> Bundle:
