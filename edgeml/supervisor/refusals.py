@@ -23,6 +23,7 @@ from edgeml.errors import (
     SignatureError,
     StateError,
     StorageError,
+    StoreError,
     TransferError,
 )
 
@@ -59,6 +60,7 @@ _KINDS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (StateError, 500, "state", "UNSUPPORTED"),
     (AdmissionError, 403, "admission", "DENIED"),
     (TransferError, 502, "transfer", "UNSUPPORTED"),
+    (StoreError, 503, "not_followed", "UNSUPPORTED"),  # the record has changed, and the worker does not serve it yet
     (EdgemlError, 400, "bundle", "MANIFEST_INVALID"),
     (OSError, 507, "disk", "UNSUPPORTED"),
 )

@@ -66,7 +66,7 @@ class ReleasesPlane:
 
     def activate(self, call: Call, name: str) -> Answer:
         """Tries a release."""
-        asked = call.document(digest=str, version=str, order=str, now=bool)
+        seconds, asked = call.wait(), call.document(digest=str, version=str, order=str, now=bool)
         operation = self._releases.activate(
             _wanted(asked, needed=True),
             model=name,
@@ -74,44 +74,44 @@ class ReleasesPlane:
             now=asked.get("now", False),
             who=call.caller.name,
         )
-        return _begun(operation, call.wait())
+        return _begun(operation, seconds)
 
     def confirm(self, call: Call, name: str) -> Answer:
         """Ends the trial well."""
-        asked = call.document(digest=str, version=str, reason=str)
+        seconds, asked = _short(call), call.document(digest=str, version=str, reason=str)
         operation = self._releases.confirm(
             name, wanted=_wanted(asked), reason=asked.get("reason", ""), who=call.caller.name
         )
-        return _begun(operation, call.wait() or _SHORT_WAIT_SECONDS)
+        return _begun(operation, seconds)
 
     def roll_back(self, call: Call, name: str) -> Answer:
         """Goes back."""
-        asked = call.document(to=str, reason=str)
+        seconds, asked = _short(call), call.document(to=str, reason=str)
         operation = self._releases.roll_back(
             name, to=asked.get("to", ""), reason=asked.get("reason", ""), who=call.caller.name
         )
-        return _begun(operation, call.wait() or _SHORT_WAIT_SECONDS)
+        return _begun(operation, seconds)
 
     def deny(self, call: Call, name: str) -> Answer:
         """Forbids a release."""
-        asked = call.document(digest=str, version=str, reason=str)
+        seconds, asked = _short(call), call.document(digest=str, version=str, reason=str)
         operation = self._releases.deny(
             name, _wanted(asked, needed=True), reason=asked.get("reason", ""), who=call.caller.name
         )
-        return _begun(operation, call.wait() or _SHORT_WAIT_SECONDS)
+        return _begun(operation, seconds)
 
     def allow(self, call: Call, name: str) -> Answer:
         """Lifts a denial."""
-        asked = call.document(digest=str, version=str)
+        seconds, asked = _short(call), call.document(digest=str, version=str)
         operation = self._releases.allow(name, _wanted(asked, needed=True), who=call.caller.name)
-        return _begun(operation, call.wait() or _SHORT_WAIT_SECONDS)
+        return _begun(operation, seconds)
 
     def pull(self, call: Call) -> Answer:
         """Fetches a bundle."""
-        asked = call.document(**{"from": str})
+        seconds, asked = call.wait(), call.document(**{"from": str})
         if not asked.get("from"):
             raise RequestError("say where from: registry/name:tag", field="from")
-        return _begun(self._releases.pull(asked["from"], who=call.caller.name), call.wait())
+        return _begun(self._releases.pull(asked["from"], who=call.caller.name), seconds)
 
     def keyring(self, call: Call) -> Answer:
         """Trusts the next keyring."""
@@ -127,6 +127,10 @@ class ReleasesPlane:
         found = self._releases.operations.get(id)
         found.wait(call.wait())
         return answer(found.to_dict())
+
+
+def _short(call: Call) -> float:
+    return call.wait() or _SHORT_WAIT_SECONDS
 
 
 def _begun(operation: Operation, seconds: float) -> Answer:

@@ -100,7 +100,7 @@ class Wire:
 
     def ask(self, method: str, path: str, body: bytes = b"", *, token: str = "", **headers: Any) -> Said:
         if body or method in ("POST", "PUT", "PATCH"):
-            headers.setdefault("Content-Length", len(body))
+            headers.setdefault("Content_Length", len(body))
         self.send(self.head(method, path, token=token, **headers) + body)
         return self.answer(method)
 

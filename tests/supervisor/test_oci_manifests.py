@@ -8,6 +8,7 @@ from data.generate_bundles import ALICE, BOB, MALLORY, TWO
 from supervisor.boxes import digest_of
 
 from edgeml.bundles import Keyring, sign
+from edgeml.bundles.disk import Disk
 from edgeml.bundles.layout import (
     EMPTY_CONFIG,
     INDEX_TYPE,
@@ -209,6 +210,31 @@ def test_the_list_under_a_tag_that_older_clients_keep_is_taken_and_ignored(box):
     assert (said.status, said.headers["docker-content-digest"]) == (201, digest_of(index))
     assert box.ask("GET", f"/v2/door/manifests/{tag}").status == 404
     assert list(box.store.incoming.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["sync", "rename", "sync_folder", "seal", "create"])
+def test_a_disk_that_fails_once_holds_nothing_against_the_bundle(box, monkeypatch, step):
+    bundle = release("1")
+    box.push_blobs(bundle)
+    box.push_signatures(bundle)
+    failures = [OSError(5, "Input/output error")]
+    real = getattr(Disk, step)
+
+    def failing(self, *arguments):
+        if failures:
+            raise failures.pop()
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Disk, step, failing)
+    said = box.push_manifest(bundle.manifest_bytes, "1")
+    assert (said.status, failures) == (507, []) and "Input/output" in said.json["errors"][0]["message"]
+    assert nothing_is_denied(box)
+    monkeypatch.undo()
+    assert box.push(bundle).headers["edgeml-state"] == "installed"
+
+
+def nothing_is_denied(box):
+    return all(not each.denied for each in box.store.state().models.values())
 
 
 class TestPulling:
