@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from edgeml.monitor.link import Link, listen
 from edgeml.supervisor.channel import SOCKET
+
+# How long a message may wait for room in the kernel's buffer.
+SEND_S = 2
 
 
 class Control:
@@ -36,16 +41,19 @@ class Control:
         self._path = root / SOCKET
         self._worker = worker
         self._answers = answers
+        self._links: WeakSet[Link] = WeakSet()
         self._socket = listen(self._path)
         threading.Thread(target=self._accept, args=(self._socket,), name="edgeml-control", daemon=True).start()
 
     def close(self) -> None:
-        """Stops listening."""
+        """Stops listening, and hangs up on everybody."""
         with suppress(OSError):
             os.unlink(self._path)
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        for link in list(self._links):
+            link.close()
 
     def _accept(self, listening: socket.socket) -> None:
         while True:
@@ -53,7 +61,10 @@ class Control:
                 connected, _ = listening.accept()
             except OSError:  # closed: the supervisor ends
                 return
+            # Whoever does not read must not hold up the one thread that everything waits for.
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
             link = Link(connected)
+            self._links.add(link)
             threading.Thread(target=self._converse, args=(link,), name="edgeml-link", daemon=True).start()
 
     def _converse(self, link: Link) -> None:

@@ -247,12 +247,8 @@ class Supervisor:
                     self._follow()
 
     def _on_nudge(self, answer: Callable[[dict[str, Any]], None], timeout_s: float) -> None:
+        self._waiting.append(Waiting(answer, self._clock() + timeout_s))
         self._follow()
-        waiting = Waiting(answer, self._clock() + timeout_s, self._worker.turn)
-        if self._worker.link is not None and self._worker.done >= self._worker.turn:
-            answer(self.live())
-        else:
-            self._waiting.append(waiting)
 
     def _on_hello(self, link: Link, document: dict[str, Any]) -> None:
         worker = self._worker
@@ -301,8 +297,16 @@ class Supervisor:
         self._say(f"the worker {how}; it is started again")
         self._notifier.status(f"the worker {how}")
         self.trials.worker_died(how)
-        if not worker.blamed:  # otherwise a bundle on trial has been gone back from for this death
+        if not worker.blamed and not self._has_served_what_is_gone(worker):
             self.store.died(how)
+
+    def _has_served_what_is_gone(self, worker: WorkerState) -> bool:
+        """Whether it died under a bundle that has been gone back from already: nobody else is to blame then."""
+        state = self.store.state()
+        return any(
+            each.digest and each.digest not in (state.model(name).active, state.model(name).candidate)
+            for name, each in worker.serving.items()
+        )
 
     # Acts
 
@@ -425,22 +429,38 @@ class Supervisor:
             return
         state = self.store.state()
         running = {each.digest for each in worker.serving.values() if each.digest and each.ready}
+        left_out = set(self._shunned)
+        if worker.loading:
+            # A worker that starts loads what is confirmed first: that answers, and stays to be gone back to, while it
+            # loads what is on trial.
+            left_out |= {model.candidate for model in state.models.values() if model.candidate and model.active}
+        worker.postponed = bool(left_out - self._shunned)
         try:
             # What this worker is loading already has been counted, however often it is told.
-            loads = self.store.load(running | worker.trying | self._shunned)
+            loads = self.store.load(running | worker.trying | left_out)
             state = self.store.state()
         except (StoreError, OSError) as error:
             self._say_now_and_then(f"an attempt cannot be counted, so nothing is tried: {error}")
             loads = transitions.answering(state, trials=False)
         self._generation = state.generation
         self._shunned &= {model.candidate for model in state.models.values() if model.candidate}
-        if self._shunned:
+        if left_out:
             without = {each.model: each for each in transitions.answering(state, trials=False)}
-            loads = tuple(without[each.model] if each.digest in self._shunned else each for each in loads)
+            loads = tuple(without[each.model] if each.digest in left_out else each for each in loads)
         worker.trying = {each.digest for each in loads if each.trial and each.digest}
         self.trials.follow(state)
         worker.turn += 1
-        worker.link.send({"kind": "serve", "turn": worker.turn, "models": [self._order(state, each) for each in loads]})
+        models = [self._order(state, each) for each in loads]
+        self._tell({"kind": "serve", "turn": worker.turn, "models": models})
+
+    def _tell(self, document: dict[str, Any]) -> None:
+        """Tells the worker something; one that has gone says hello again, or its end is seen."""
+        worker = self._worker
+        try:
+            if worker.link is not None:
+                worker.link.send(document)
+        except OSError:
+            worker.link = None
 
     def _order(self, state: State, load: Load) -> dict[str, Any]:
         release = state.models[load.model].releases.get(load.digest or "")
@@ -472,14 +492,16 @@ class Supervisor:
         if any([self._load_failed(name, found) for name, found in failed]):
             self._follow()
         if worker.done >= worker.turn:
-            if worker.link is not None:
-                worker.link.send({"kind": "begin"})
-            for waiting in self._waiting:
-                waiting.answer(self.live())
-            self._waiting.clear()
+            self._tell({"kind": "begin"})
             if first:
                 worker.since = self._clock()
             self._announce()
+            if worker.postponed:
+                self._follow()
+                return
+            for waiting in self._waiting:
+                waiting.answer(self.live())
+            self._waiting.clear()
 
     def _load_failed(self, name: str, found: dict[str, Any]) -> bool:
         """A bundle that the worker could not load: gone back from, unless the box is at fault.

@@ -44,7 +44,6 @@ class Waiting:
 
     answer: Callable[[dict[str, Any]], None]
     until: float
-    turn: int
 
 
 @dataclass
@@ -65,6 +64,7 @@ class WorkerState:
         rss_bytes: Its resident memory.
         turn: Number of the last orders.
         done: Number of the last orders that it has followed.
+        postponed: Whether its first orders left out bundles on trial.
         trying: Hex digests on trial whose attempt has been counted for it.
         load: Hex digest that it is loading now ...
         load_s: ... and for how long.
@@ -83,6 +83,7 @@ class WorkerState:
     rss_bytes: int = 0
     turn: int = 0
     done: int = 0
+    postponed: bool = False
     trying: set[str] = field(default_factory=set)
     load: str = ""
     load_s: float = 0.0
