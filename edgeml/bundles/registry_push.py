@@ -30,6 +30,7 @@ from edgeml.bundles.oci_reference import check_name, check_tag
 from edgeml.bundles.registry import Attempts, Registry
 from edgeml.bundles.registry_upload import Upload
 from edgeml.bundles.signing import Signature
+from edgeml.bundles.upload_notes import UploadNotes
 from edgeml.errors import ArchiveError, TransferError
 
 CHUNK_BYTES = 1024 * 1024
@@ -126,7 +127,7 @@ class PushReport:
         digest: Of the bundle.
         tag: Under which it now stands.
         bytes_sent: Of blobs, in all, with those that were sent twice.
-        bytes_skipped: Of blobs that the registry had, or mounted.
+        bytes_skipped: Of blobs and parts of blobs that the registry had, or mounted.
         blobs_sent: Number of blobs.
         blobs_skipped: Number of blobs.
         resumes: Interruptions that were got over.
@@ -150,6 +151,7 @@ def push(
     mount_from: str = "",
     progress: Progress | None = None,
     chunk_bytes: int = CHUNK_BYTES,
+    notes: UploadNotes | None = None,
 ) -> PushReport:
     """Pushes a bundle. Doing it twice sends nothing the second time.
 
@@ -161,6 +163,7 @@ def push(
         mount_from: Another name of that registry, from which blobs may be taken over without sending them.
         progress: Called with the bytes that are there and the bytes of all blobs; may go back after an interruption.
         chunk_bytes: Size of a chunk, which is the most that an interruption costs.
+        notes: Remember uploads that were begun, so that another push goes on with them; None forgets them.
 
     Returns:
         What was done.
@@ -169,7 +172,7 @@ def push(
         TransferError: The registry refuses, or it was interrupted too often. Doing it again goes on with the next blob.
     """
     return _Push(
-        registry, source, check_name(name), check_tag(tag or source.tag), mount_from, progress, chunk_bytes
+        registry, source, check_name(name), check_tag(tag or source.tag), mount_from, progress, chunk_bytes, notes
     ).run()
 
 
@@ -183,8 +186,10 @@ class _Push:
         mount_from: str,
         progress: Progress | None,
         chunk_bytes: int,
+        notes: UploadNotes | None,
     ) -> None:
         self._registry = registry
+        self._notes = notes
         self._source = source
         self._name = name
         self._tag = tag
@@ -222,16 +227,34 @@ class _Push:
         if self._has(descriptor, attempts):
             self._skipped(descriptor)
         else:
-            upload = Upload(self._registry, self._name, descriptor, self._source.open, self._chunk_bytes, self._sent)
-            location = upload.start(attempts, self._mount_from)
-            if location is None:
-                self._skipped(descriptor)
-            else:
-                upload.run(attempts, location, lambda: self._has(descriptor, attempts))
-                self._blobs_sent += 1
+            self._upload(descriptor, attempts)
         self._resumes += attempts.resumes
         self._done += descriptor.size
         self._progress(self._done, self._total)
+
+    def _upload(self, descriptor: Descriptor, attempts: Attempts) -> None:
+        key = self._registry.reference.origin, self._name, descriptor.digest
+
+        def begun(location: str) -> None:
+            if self._notes is not None:
+                self._notes.put(*key, location)
+
+        upload = Upload(self._registry, self._name, descriptor, self._source.open, self._chunk_bytes, self._sent, begun)
+        noted = "" if self._notes is None else self._notes.get(*key)
+        location = noted or upload.start(attempts, self._mount_from)
+        if location is None:
+            self._skipped(descriptor)
+            return
+        try:
+            there = upload.run(attempts, location, lambda: self._has(descriptor, attempts), fresh=not noted)
+        except TransferError as error:
+            if self._notes is not None and error.code in ("bad_redirect", "DIGEST_INVALID"):
+                self._notes.drop(*key)  # it would lead there again
+            raise
+        self._blobs_sent += 1
+        self._bytes_skipped += there
+        if self._notes is not None:
+            self._notes.drop(*key)
 
     def _skipped(self, descriptor: Descriptor) -> None:
         self._blobs_skipped += 1

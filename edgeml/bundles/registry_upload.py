@@ -34,6 +34,7 @@ class Upload:
         open_blob: Callable[[str, int], BinaryIO],
         chunk_bytes: int,
         sent: Callable[[int, int], None],
+        begun: Callable[[str], None] = lambda location: None,
     ) -> None:
         """Args:
         registry: Where to.
@@ -42,6 +43,7 @@ class Upload:
         open_blob: Opens a blob, by digest, for reading from an offset on.
         chunk_bytes: Size of a chunk.
         sent: Called with the number of bytes that have just gone out, and the offset behind them.
+        begun: Called with the location of each upload that is begun.
         """
         self._registry = registry
         self._name = name
@@ -50,6 +52,7 @@ class Upload:
         self._open_blob = open_blob
         self._chunk_bytes = chunk_bytes
         self._sent = sent
+        self._begun = begun
 
     def start(self, attempts: Attempts, mount_from: str = "") -> str | None:
         """Begins an upload.
@@ -72,21 +75,27 @@ class Upload:
             least = answer.header("OCI-Chunk-Min-Length")
             if least.isascii() and least.isdigit() and len(least) < 12:
                 self._chunk_bytes = max(self._chunk_bytes, int(least))
-            return self._location(answer)
+            location = self._location(answer)
+        self._begun(location)
+        return location
 
-    def run(self, attempts: Attempts, location: str, is_there: Callable[[], bool]) -> None:
+    def run(self, attempts: Attempts, location: str, is_there: Callable[[], bool], *, fresh: bool = True) -> int:
         """Sends the blob, however often the link breaks, as long as it goes forward.
 
         Args:
             attempts: Counts the interruptions.
-            location: Where to send it; the upload has just begun.
+            location: Where to send it.
             is_there: Asks whether the registry has the whole blob.
+            fresh: Whether the upload has just begun; otherwise the registry is asked how far it is.
+
+        Returns:
+            How many bytes of it were there before.
 
         Raises:
             TransferError: It no longer goes forward, or the registry refuses.
         """
         offset = best = 0
-        sure, doubted = True, False
+        sure, doubted, before = fresh, False, None
         while True:
             try:
                 if not sure:
@@ -94,20 +103,24 @@ class Upload:
                     if not location:
                         # The upload is gone: it was finished and only the answer got lost, or it must begin anew.
                         if is_there():
-                            return
-                        location, offset = self.start(attempts) or "", 0
+                            return before or 0
+                        begun = self.start(attempts)
+                        if begun is None:
+                            return before or 0
+                        location, offset = begun, 0
                     sure = True
                     if offset > best:
                         # A chunk that was cut off is kept by some: that is progress, though no chunk was whole.
                         best = offset
                         attempts.progress()
+                before = offset if before is None else before
                 while offset < self._blob.size:
                     location, offset = self._chunk(location, offset)
                     if offset > best:
                         best = offset
                         attempts.progress()
                 self._finish(location)
-                return
+                return before
             except Interrupted as error:
                 attempts.interrupted(error)
             except TransferError as error:

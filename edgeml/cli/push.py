@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -19,6 +20,7 @@ from edgeml.cli.peers import TokenBook, for_a_peer, patience_of, size_in_words, 
 if TYPE_CHECKING:
     from edgeml.bundles.blob_sources import FileSource, StoreSource
     from edgeml.bundles.oci_reference import Reference
+    from edgeml.bundles.upload_notes import UploadNotes
     from edgeml.fleet.device_client import DeviceClient
 
 AT_ONCE = 8
@@ -65,6 +67,7 @@ class Task:
         now: Whether the trial is left out.
         order: A signed order.
         wait: Whether to wait for the end of what goes on there.
+        notes: Uploads that were begun.
     """
 
     source: FileSource | StoreSource | None
@@ -73,6 +76,7 @@ class Task:
     now: bool
     order: bytes | None
     wait: bool
+    notes: UploadNotes
 
 
 @click.command()
@@ -137,7 +141,7 @@ def push(
             for box in boxes
         ]
         source = None if what is None else closing.enter_context(_source(what, root, keyring_path))
-        task = Task(source, _reference(reference), activating, now, _order(order_path), wait)
+        task = Task(source, _reference(reference), activating, now, _order(order_path), wait, _notes())
         outcomes = _all(boxes, clients, task)
     _report(outcomes, as_json)
     if any(outcome.error for outcome in outcomes):
@@ -161,6 +165,16 @@ def _source(what: str, root: Path | None, keyring_path: Path | None) -> Any:
     if keyring is not None:
         keyring.check(MANIFEST_TYPE, source.manifest_bytes, source.signatures)
     return source
+
+
+def _notes() -> UploadNotes:
+    """Notes of this user, so that a push that was killed is gone on with by the next one."""
+    from edgeml.bundles.upload_notes import UploadNotes
+
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    notes = UploadNotes(Path(cache) / "edgeml" / "uploads")
+    notes.tidy()
+    return notes
 
 
 def _reference(text: str | None) -> str:
@@ -228,7 +242,7 @@ def _one(box: Reference, client: DeviceClient, task: Task, bar: _Bar) -> Outcome
     outcome = Outcome(box.origin)
     try:
         if task.source is not None:
-            _send(client, task.source, outcome, bar)
+            _send(client, task.source, task.notes, outcome, bar)
         else:
             _fetch(client, task, outcome, bar)
         if outcome.digest and task.activate:
@@ -240,11 +254,13 @@ def _one(box: Reference, client: DeviceClient, task: Task, bar: _Bar) -> Outcome
     return outcome
 
 
-def _send(client: DeviceClient, source: FileSource | StoreSource, outcome: Outcome, bar: _Bar) -> None:
+def _send(
+    client: DeviceClient, source: FileSource | StoreSource, notes: UploadNotes, outcome: Outcome, bar: _Bar
+) -> None:
     from edgeml.bundles.registry_push import push as push_bundle
 
     bar.step("sending")
-    report = push_bundle(client.registry, source, source.manifest.name, source.tag, progress=bar.sent)
+    report = push_bundle(client.registry, source, source.manifest.name, source.tag, progress=bar.sent, notes=notes)
     outcome.digest, outcome.model = report.digest, source.manifest.name
     outcome.bytes_sent, outcome.bytes_skipped = report.bytes_sent, report.bytes_skipped
     outcome.resumes = report.resumes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ from edgeml.bundles import sign
 from edgeml.bundles.layout import EMPTY, INDEX_TYPE, SIGNATURE_TYPE
 from edgeml.bundles.registry import Registry
 from edgeml.bundles.registry_push import BundleSource, push
+from edgeml.bundles.upload_notes import UploadNotes
 from edgeml.errors import TransferError
 
 BIG = sign(bundle_of(4 * 1024 * 1024 + 17), ALICE)
@@ -80,6 +82,52 @@ def test_a_link_that_lets_no_chunk_through_as_a_whole_still_brings_the_blob(toy)
         report = push(registry, BundleSource(BIG), "door")
         assert proxy.up_bytes <= 1.1 * BIG_BYTES
     assert report.resumes == 12 and set(BIG.blobs.values()) < set(toy.blobs.values())
+
+
+def test_a_push_that_gave_up_is_gone_on_with_by_the_next(toy, tmp_path):
+    notes = UploadNotes(tmp_path / "notes")
+    with FaultProxy(toy.port, [Fault(cut_up=3_000_000)]) as proxy:
+        with Registry(proxy.at, patience=replace(QUICK, attempts=1)) as registry, pytest.raises(TransferError):
+            push(registry, BundleSource(BIG), "door", notes=notes)
+        (upload,) = toy.uploads.values()
+        kept = len(upload)
+        assert kept > 2_000_000
+        with client(proxy.at) as registry:
+            report = push(registry, BundleSource(BIG), "door", notes=UploadNotes(tmp_path / "notes"))
+    assert report.bytes_sent <= BIG_BYTES - kept and report.bytes_skipped >= kept and report.resumes == 0
+    assert set(BIG.blobs.values()) < set(toy.blobs.values()) and not list((tmp_path / "notes").iterdir())
+
+
+@pytest.mark.parametrize("note", ["/v2/door/blobs/uploads/ab", "http://[", "\xff", "", "/v2/door/blobs/uploads/bad"])
+def test_a_note_that_leads_nowhere_costs_a_blob_or_one_push(toy, tmp_path, note):
+    notes = UploadNotes(tmp_path)
+    model = BIG.manifest.members["model.onnx"].digest
+    toy.uploads["bad"] = bytearray(b"something else")
+    notes.put(f"http://{toy.at}", "door", model, "x")
+    next(tmp_path.iterdir()).write_bytes(note.encode("latin-1"))
+    with client(toy.at) as registry:
+        try:
+            push(registry, BundleSource(BIG), "door", notes=notes)
+        except TransferError:
+            push(registry, BundleSource(BIG), "door", notes=notes)
+    assert set(BIG.blobs.values()) < set(toy.blobs.values()) and not list(tmp_path.iterdir())
+
+
+def test_old_notes_are_forgotten_and_a_folder_that_cannot_be_written_is_no_error(tmp_path):
+    notes = UploadNotes(tmp_path / "notes")
+    for digest in ("a", "b"):
+        notes.put("http://x", "door", digest, "/here")
+    old = notes._path("http://x", "door", "a")
+    os.utime(old, (1, 1))
+    assert (notes.get("http://x", "door", "a"), notes.get("http://x", "door", "b")) == ("", "/here")
+    os.utime(notes._path("http://x", "door", "b"), (1, 1))
+    notes.tidy()
+    assert not list((tmp_path / "notes").iterdir())
+    (tmp_path / "file").write_text("")
+    nowhere = UploadNotes(tmp_path / "file")
+    nowhere.put("http://x", "door", "a", "/here")
+    nowhere.tidy()
+    assert nowhere.get("http://x", "door", "a") == ""
 
 
 def test_a_registry_that_takes_its_time_with_a_chunk_is_not_measured_by_the_time_for_connecting(toy):

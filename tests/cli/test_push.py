@@ -53,6 +53,7 @@ def new_box(tmp_path: Path) -> Iterator[Callable[..., Box]]:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder, the current one, with bundles and keyrings."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for version in "12":
         release(version, size=50_000).save(tmp_path / f"{version}.edgeml")
     BIG.save(tmp_path / "big.edgeml")
@@ -115,6 +116,17 @@ def test_ten_cuts_cost_a_tenth_at_most(files: Path, new_box: Any) -> None:
         assert proxy.plan == [] and proxy.up_bytes <= 1.1 * BIG_BYTES
     print(f"{BIG_BYTES} bytes, 10 cuts: {proxy.up_bytes / BIG_BYTES:.4f} x over the link", outcome)
     assert outcome["resumes"] == 10 and installed(box, BIG)
+
+
+def test_a_push_that_gave_up_is_gone_on_with_when_it_is_made_again(files: Path, new_box: Any) -> None:
+    box = new_box()
+    with FaultProxy(box.port, [Fault(cut_up=BIG_BYTES // 2)]) as proxy:
+        (broken,) = outcomes("big.edgeml", url(proxy), "--attempts", "1", token=box.token, status=1)
+        assert "the link broke" in broken["error"]
+        (outcome,) = outcomes("big.edgeml", url(proxy), token=box.token)
+        assert proxy.up_bytes <= 1.1 * BIG_BYTES
+    assert outcome["bytes_sent"] < 0.6 * BIG_BYTES < outcome["bytes_sent"] + outcome["bytes_skipped"]
+    assert installed(box, BIG)
 
 
 def test_several_boxes_at_once_of_which_some_fail(files: Path, new_box: Any, tmp_path: Path) -> None:

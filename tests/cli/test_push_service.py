@@ -84,7 +84,8 @@ class Service:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Store.create(tmp_path / "store", keyring=ONE)
     made = Service(tmp_path / "store")
     yield made
