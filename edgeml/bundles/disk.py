@@ -173,7 +173,13 @@ class Disk:
         Yields:
             Whether the lock is ours.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            # For reading only: a disk that has become read-only can still be locked, and a lock that is held for long
+            # keeps nobody from making it so.
+            descriptor = os.open(path, os.O_RDONLY | flags)
+        except FileNotFoundError:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | flags, 0o640)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

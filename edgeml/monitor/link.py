@@ -6,6 +6,7 @@ talk during an update; whoever sees the end of the stream carries on alone.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -18,6 +19,17 @@ from typing import Any
 LINE_MAX_BYTES = 1024 * 1024
 _PIECE_BYTES = 65_536
 _MOST_DESCRIPTORS = 4
+_ELSEWHERE = Path("/run/edgeml")
+
+
+def places(root: Path) -> tuple[Path, ...]:
+    """Where the supervisor of a store may listen: in the store, or in memory where that is on a read-only disk.
+
+    Args:
+        root: Folder of the store.
+    """
+    name = "supervisor.sock"
+    return root / name, _ELSEWHERE / f"{hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]}.{name}"
 
 
 class Link:
@@ -101,6 +113,23 @@ class Link:
         self._socket.close()
         for descriptor in self.take_descriptors():
             os.close(descriptor)
+
+
+def reach(root: Path, *, timeout_s: float) -> Link:
+    """Connects to the supervisor of a store.
+
+    Args:
+        root: Folder of the store.
+        timeout_s: How long to wait for room in its queue.
+
+    Raises:
+        OSError: None runs.
+    """
+    first, elsewhere = places(root)
+    try:
+        return connect(first, timeout_s=timeout_s)
+    except OSError:
+        return connect(elsewhere, timeout_s=timeout_s)
 
 
 def connect(path: Path, *, timeout_s: float) -> Link:

@@ -25,7 +25,7 @@ from edgeml.bundles.disk import SYSTEM
 from edgeml.bundles.journal import Journal
 from edgeml.bundles.store import Store
 from edgeml.errors import EdgemlError
-from edgeml.monitor.link import Link, connect
+from edgeml.monitor.link import Link, reach
 from edgeml.serving.data_plane import DataPlane
 from edgeml.serving.limits import Limits
 from edgeml.serving.lineup import Lineup, Order
@@ -39,14 +39,13 @@ GOLDEN_EVERY_S = 60.0
 LOCK = "worker.lock"
 
 
-def work(root: Path, listener: Listener, limits: Limits, *, control: str = "supervisor.sock") -> int:
+def work(root: Path, listener: Listener, limits: Limits) -> int:
     """Answers until SIGTERM.
 
     Args:
         root: Folder of the store.
         listener: Where requests come in.
         limits: What one request may cost.
-        control: Name of the supervisor's socket in the store.
 
     Returns:
         0 where every request got its answer, 1 where some did not end in time.
@@ -62,7 +61,7 @@ def work(root: Path, listener: Listener, limits: Limits, *, control: str = "supe
         plane = make_empty_plane(limits)
         store = Store(root, journal=Journal(None))
         lineup = Lineup(store.read_bundle, lambda bundle: checked_engine(bundle, max_rows=limits.rows), plane)
-        worker = Worker(root / control, listener, plane, lineup)
+        worker = Worker(root, listener, plane, lineup)
         worker.begin()
         return serve(plane, listener, ready=lambda: None)
 
@@ -71,14 +70,14 @@ class Worker:
     """What the worker does beside answering, on three threads: hearing orders, following them, telling how it is.
 
     Args:
-        control: The supervisor's socket.
+        root: Folder of the store whose supervisor it listens to.
         listener: What it answers on; offered to a supervisor that does not have it.
         plane: Where requests are answered.
         lineup: With what.
     """
 
-    def __init__(self, control: Path, listener: Listener, plane: DataPlane, lineup: Lineup) -> None:
-        self._control = control
+    def __init__(self, root: Path, listener: Listener, plane: DataPlane, lineup: Lineup) -> None:
+        self._root = root
         self._listener = listener
         self._plane = plane
         self._lineup = lineup
@@ -102,7 +101,7 @@ class Worker:
     def _hear(self) -> None:
         while True:
             try:
-                link = connect(self._control, timeout_s=5.0)
+                link = reach(self._root, timeout_s=5.0)
             except OSError:
                 time.sleep(RECONNECT_S)
                 continue

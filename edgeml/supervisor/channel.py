@@ -1,4 +1,4 @@
-"""Where a supervisor can be reached on its own box: a private Unix socket in the store.
+"""How a supervisor is reached on its own box: over a private Unix socket in the store.
 
 Its worker and the commands speak here: whoever may write to the store, and nobody else.
 """
@@ -8,9 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeml.monitor.link import connect
-
-SOCKET = "supervisor.sock"
+from edgeml.monitor.link import reach
 
 
 def nudge(root: Path, *, timeout_s: float = 30.0) -> dict[str, Any] | None:
@@ -34,7 +32,7 @@ def live(root: Path, *, timeout_s: float = 5.0) -> dict[str, Any] | None:
 
 def _ask(root: Path, document: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
     try:
-        link = connect(root / SOCKET, timeout_s=timeout_s)
+        link = reach(root, timeout_s=timeout_s)
     except OSError:
         return None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -12,8 +13,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from edgeml.monitor.link import Link, listen
-from edgeml.supervisor.channel import SOCKET
+from edgeml.monitor.link import Link, listen, places
 
 # How long a message may wait for room in the kernel's buffer.
 SEND_S = 2
@@ -38,11 +38,10 @@ class Control:
         worker: Callable[[tuple[Any, ...]], None],
         answers: Mapping[str, Callable[[], dict[str, Any]]],
     ) -> None:
-        self._path = root / SOCKET
         self._worker = worker
         self._answers = answers
         self._links: WeakSet[Link] = WeakSet()
-        self._socket = listen(self._path)
+        self._path, self._socket = _listen(root)
         threading.Thread(target=self._accept, args=(self._socket,), name="edgeml-control", daemon=True).start()
 
     def close(self) -> None:
@@ -80,3 +79,17 @@ class Control:
             with suppress(OSError):
                 link.send(answer())
         link.close()
+
+
+def _listen(root: Path) -> tuple[Path, socket.socket]:
+    first, elsewhere = places(root)
+    try:
+        return first, listen(first)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        try:
+            elsewhere.parent.mkdir(mode=0o750, exist_ok=True)
+            return elsewhere, listen(elsewhere)
+        except OSError:
+            raise error from None

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ class RunningStore(Running):
         where = ["--uds", str(uds)] if uds else ["--port", "0"]
         numbers = [word for each in trial for word in ("--trial", each)]
         # A file, not a pipe: a worker that outlives its supervisor must not keep a reader waiting.
-        self._log = root.parent / f"{root.name}.log"
+        self._log = Path(tempfile.gettempdir()) / f"edgeml-{os.getpid()}-{id(self):x}.log"
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
                 [*command, sys.executable, "-m", "edgeml", "serve", "--store", str(root), "--no-manage"]
