@@ -2,7 +2,8 @@
 
 1. Addresses, credentials, TLS, and broken links are the registry client's matter (``bundles.registry``): a box is a
    registry that has releases beside.
-2. Changes are asked for once more when the link breaks; the box takes the same request twice for one.
+2. Changes are asked for once more when the link breaks; the box takes the same request twice for one. The exception is
+   going back without saying from where.
 3. A change that takes long is an operation on the box. It goes on when nobody asks for it; a box that was started anew
    has forgotten it, and is asked for the change again, which does no harm where it was made.
 """
@@ -13,7 +14,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +170,20 @@ class DeviceClient:
         body = {"reason": reason} | ({"digest": digest} if digest else {})
         return self._begin(f"/v1/models/{check_name(name)}/confirm", f"confirming {name}", body)
 
-    def roll_back(self, name: str, to: str = "", *, reason: str = "") -> RemoteOperation:
-        """Goes back, to the bundle before or to an earlier one."""
-        body = {"reason": reason} | ({"to": to} if to else {})
-        return self._begin(f"/v1/models/{check_name(name)}/rollback", f"going back with {name}", body)
+    def roll_back(self, name: str, to: str = "", *, leaving: str = "", reason: str = "") -> RemoteOperation:
+        """Goes back, to the bundle before or to an earlier one.
+
+        Args:
+            name: Name of the model.
+            to: Digest to go back to; empty for the bundle before.
+            leaving: Digest to go back from; where it does not answer any more, nothing is done. Without it the box is
+                asked only once, since twice could go back twice.
+            reason: For the box's journal.
+        """
+        body = {"reason": reason} | ({"to": to} if to else {}) | ({"from": leaving} if leaving else {})
+        return self._begin(
+            f"/v1/models/{check_name(name)}/rollback", f"going back with {name}", body, again=bool(leaving)
+        )
 
     def pull(self, reference: str) -> RemoteOperation:
         """Lets the box fetch a bundle from a registry."""
@@ -232,12 +243,13 @@ class DeviceClient:
     def _get(self, path: str, what: str) -> dict[str, Any]:
         return self._ask("GET", path, what, b"")
 
-    def _begin(self, path: str, what: str, body: dict[str, Any]) -> RemoteOperation:
-        return RemoteOperation.of(self._ask("POST", path, what, json.dumps(body).encode()))
+    def _begin(self, path: str, what: str, body: dict[str, Any], *, again: bool = True) -> RemoteOperation:
+        return RemoteOperation.of(self._ask("POST", path, what, json.dumps(body).encode(), again=again))
 
-    def _ask(self, method: str, path: str, what: str, body: bytes) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, what: str, body: bytes, *, again: bool = True) -> dict[str, Any]:
         headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
-        attempts, document = Attempts(self.registry.patience), None
+        patience = self.registry.patience if again else replace(self.registry.patience, attempts=1)
+        attempts, document = Attempts(patience), None
         while document is None:
             with self.registry.ask(
                 method, path, what=what, expect=_ANSWERS, headers=headers, body=body, attempts=attempts

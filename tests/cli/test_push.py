@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from bundles.registry_peers import Fault, FaultProxy, bundle_of, docker_registry
 from bundles.releases import release
+from bundles.test_registry_auth import authority  # noqa: F401
 from cli.shell import run_in_a_terminal
 from click.testing import CliRunner, Result
 from data.generate_bundles import ALICE, BOB, MALLORY, ONE, TWO
@@ -29,6 +30,7 @@ from edgeml.bundles.store import StoreLimits
 from edgeml.bundles.store_pull import pull_reference
 from edgeml.cli import main
 from edgeml.errors import AdmissionError
+from edgeml.supervisor.management import Tls
 
 MIB = 1024 * 1024
 # The promise is about 200 MB, and holds in proportion: EDGEML_PUSH_MB=200 tries it in its size.
@@ -254,6 +256,21 @@ def test_boxes_fetch_it_from_a_registry_themselves(files: Path, new_box: Any, tm
     assert [each["state"] for each in found] == ["active", "active", ""]
     assert found[0]["bytes_sent"] is None and installed(boxes[0], BIG) and installed(boxes[1], BIG)
     assert "fetches nothing from registries" in found[2]["error"]
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_tls_and_client_certificates(files: Path, new_box: Any, authority: Path, asks: bool) -> None:  # noqa: F811
+    server, ca = authority / "server.pem", authority / "ca.pem"
+    scopes = ("read", "push", "release") if asks else ()
+    box = new_box(tls=Tls(server, server, ca if asks else None), certificate_scopes=scopes)
+    words = ("1.edgeml", f"https://localhost:{box.port}", "--attempts", "1", "--activate", "--now")
+    assert "not trusted" in outcomes(*words, token=box.token, status=1)[0]["error"]
+    if asks:
+        outcomes(*words, "--ca", str(ca), token=box.token, status=1)
+        (done,) = outcomes(*words, "--ca", str(ca), "--cert", str(authority / "client.pem"))
+    else:
+        (done,) = outcomes(*words, "--ca", str(ca), token=box.token)
+    assert done["state"] == "active"
 
 
 def test_nobody_waits_with_no_wait(files: Path, new_box: Any) -> None:

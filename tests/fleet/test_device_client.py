@@ -94,6 +94,21 @@ def test_an_answer_that_is_lost_is_asked_for_again(box, installed):
     assert [entry.event.kind for entry in box.store.journal.entries()].count("activated") == 1
 
 
+def test_going_back_is_never_done_twice(box, installed):
+    one, two = installed
+    three = f"sha256:{box.store.install(release('3'))}"
+    for digest in (one, two, three):
+        box.store.activate(digest, now=True)
+    with FaultProxy(box.port, [Fault(cut_down=10)]) as proxy, client(box, proxy.at) as device:
+        device.finish(lambda: device.roll_back("door", leaving=three), seconds=60)
+        assert device.model("door")["active"] == two
+    with FaultProxy(box.port, [Fault(cut_down=10)]) as proxy, client(box, proxy.at) as device:
+        with pytest.raises(TransferError, match="link broke|cut off"):
+            device.roll_back("door")
+    assert box.store.state().models["door"].active in (one[7:], two[7:])
+    assert [entry.event.kind for entry in box.store.journal.entries()].count("rolled_back") <= 2
+
+
 def test_a_box_that_was_started_anew_is_asked_again(box, installed):
     begun = []
 
