@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import socket
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -89,7 +90,7 @@ class Link:
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             document = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise OSError(f"what came is no JSON: {error}") from error
         if not isinstance(document, dict):
             raise OSError("what came is no JSON object")
@@ -128,7 +129,7 @@ def reach(root: Path, *, timeout_s: float) -> Link:
     first, elsewhere = places(root)
     try:
         return connect(first, timeout_s=timeout_s)
-    except OSError:
+    except (FileNotFoundError, ConnectionRefusedError):
         return connect(elsewhere, timeout_s=timeout_s)
 
 
@@ -144,14 +145,20 @@ def connect(path: Path, *, timeout_s: float) -> Link:
     """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        made.settimeout(timeout_s)
+        # A timeout of Python's would make the socket non-blocking, and a full queue an error at once.
+        _send_within(made, timeout_s)
         with _short(path) as name:
             made.connect(name)
-        made.settimeout(None)
+        _send_within(made, 0)
     except BaseException:
         made.close()
         raise
     return Link(made)
+
+
+def _send_within(made: socket.socket, seconds: float) -> None:
+    whole, part = divmod(int(seconds * 1e6), 1_000_000)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", whole, part))
 
 
 def listen(path: Path) -> socket.socket:

@@ -144,7 +144,7 @@ class Trials:
         return Trial(self._config, reference_labels=labels)
 
     def _read(self) -> dict[str, Any]:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             document = json.loads(SYSTEM.read(self._path, FILE_MAX_BYTES))
             if isinstance(document, dict):
                 return document
