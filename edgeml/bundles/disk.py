@@ -15,7 +15,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -188,7 +188,9 @@ class Disk:
                 return
             yield True
         finally:
-            os.close(descriptor)
+            # What was done under the lock is done, whatever closing says; the lock goes in any case.
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 SYSTEM = Disk()
