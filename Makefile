@@ -9,11 +9,12 @@ space  := $(subst x, ,x)
 MODELS := $(subst $(space),|,$(sort $(patsubst models/%/train.py,%,$(wildcard models/*/train.py))))
 EXT    := $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 
-.PHONY: help demo test lint format bench build setup clean
+.PHONY: help demo test test-crash lint format bench build setup clean
 
 help:
 	@echo "make demo   build a bundle from real data, serve it, ask it (MODEL=$(MODELS))"
 	@echo "make test   all tests"
+	@echo "make test-crash   power cuts, kills and errors at every operation of the store; prints a table; some minutes"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  the table of figures, beside the peers (installs them in benchmarks/envs)"
 	@echo "make clean  remove everything that was made"
@@ -71,6 +72,10 @@ demo: setup
 
 test: setup
 	@$(PY) -m pytest -n 2 --dist loadfile
+
+# As root it also mounts small file systems of its own; what this machine cannot do is skipped, and said.
+test-crash: setup
+	@PYTHONPATH=tests $(PY) -m pytest tests/crash -p crash.table -n 2 -m "crash or not crash" -rs
 
 lint: setup
 	@$(PY) -m ruff check .
