@@ -1,0 +1,288 @@
+"""Which bundles are loaded, kept warm and let go of; and what a request meets while one takes another's place."""
+
+import errno
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from supervisor import penguin_bundles as made
+from supervisor.running_store import ROW
+
+from edgeml.errors import BundleError, RequestError
+from edgeml.runtime.engine import Engine
+from edgeml.serving.data_plane import DataPlane
+from edgeml.serving.limits import Limits
+from edgeml.serving.lineup import RESERVE_BYTES, Lineup, Order
+from edgeml.serving.warm_up import checked_engine
+
+MUCH = 100 * RESERVE_BYTES
+
+
+class Tally:
+    deadline_ns = 7
+
+
+class Made:
+    """An engine as far as a lineup looks at it."""
+
+    def __init__(self, digest, name):
+        self.digest, self.name, self.version = digest, name, "1"
+        self.predictor, self.card, self.tally = self, b"card", Tally()
+
+
+class Theatre:
+    """A lineup with bundles of thin air, memory by word, and a stage that remembers what it showed."""
+
+    def __init__(self):
+        self.free = MUCH
+        self.broken = {}
+        self.read, self.shown, self.held = [], [], []
+        self.lineup = Lineup(self._read, self._make, self, free=lambda: self.free)
+
+    def _read(self, digest):
+        self.read.append(digest)
+        if digest in self.broken:
+            raise self.broken[digest]
+        return digest
+
+    def _make(self, digest):
+        assert self.lineup.loading is not None and self.lineup.loading[0] == digest
+        return Made(digest, digest.rstrip("0123456789"))
+
+    def show(self, engines, reasons):
+        self.shown.append(({name: engine.digest for name, engine in engines.items()}, dict(reasons)))
+
+    @contextmanager
+    def holding(self, model):
+        self.held.append(model)
+        yield
+        self.held.append(f"not {model}")
+
+    def follow(self, *orders):
+        report = self.lineup.follow(orders)
+        assert self.lineup.loading is None
+        return report
+
+    @property
+    def loaded(self):
+        return {digest for engines in self.lineup.engines().values() for digest in engines}
+
+    @property
+    def now(self):
+        return self.shown[-1]
+
+
+@pytest.fixture
+def theatre():
+    return Theatre()
+
+
+def order(digest, previous=None, **more):
+    return Order(digest.rstrip("0123456789"), digest, previous, **more)
+
+
+def test_what_is_ordered_answers(theatre):
+    report = theatre.follow(order("a1"), order("b1"))
+    assert theatre.now == ({"a": "a1", "b": "b1"}, {}) and theatre.lineup.serving == {"a": "a1", "b": "b1"}
+    assert report["a"]["digest"] == "a1" and not report["a"]["warm"] and "failed" not in report["a"]
+    assert theatre.follow(order("a1"), order("b1"))["a"]["warm"] and theatre.read == ["a1", "b1"]
+
+
+def test_the_one_before_stays_warm_and_going_back_reads_nothing(theatre):
+    theatre.follow(order("a1"))
+    theatre.follow(order("a2", "a1", trial=True))
+    assert theatre.loaded == {"a1", "a2"}
+    report = theatre.follow(order("a1"))
+    assert report["a"]["warm"] and theatre.read == ["a1", "a2"] and theatre.now[0] == {"a": "a1"}
+    assert theatre.loaded == {"a1"}
+
+
+def test_a_model_without_an_order_or_a_bundle_answers_no_more(theatre):
+    theatre.follow(order("a1"), order("b1"))
+    theatre.follow(order("b1"))
+    assert theatre.now == ({"b": "b1"}, {}) and theatre.loaded == {"b1"}
+    report = theatre.follow(Order("b", None, reason="nothing is active"))
+    assert report["b"] == {"digest": None, "reason": "nothing is active"}
+    assert theatre.now == ({}, {"b": "nothing is active"}) and theatre.loaded == set()
+    theatre.follow(order("b1"))
+    assert theatre.now == ({"b": "b1"}, {})
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (BundleError("golden rows differ"), "bundle"),
+        (ValueError("odd"), "bundle"),
+        (OSError(errno.EIO, "the disk fails"), "box"),
+        (MemoryError(), "box"),
+    ],
+)
+def test_one_that_cannot_be_loaded_changes_nothing(theatre, error, fault):
+    theatre.follow(order("a1"), order("b1"))
+    theatre.broken["a2"] = error
+    report = theatre.follow(order("a2", "a1"), order("b2", "b1"))
+    assert report["a"]["digest"] == "a1" and report["a"]["failed"] == "a2" and report["a"]["fault"] == fault
+    assert report["b"]["digest"] == "b2" and theatre.now == ({"a": "a1", "b": "b2"}, {})
+    theatre.broken.clear()
+    assert theatre.follow(order("a2", "a1"), order("b2", "b1"))["a"]["digest"] == "a2"
+
+
+def test_the_only_one_that_cannot_be_loaded_leaves_its_reason(theatre):
+    theatre.broken["a1"] = BundleError("golden rows differ")
+    assert theatre.follow(order("a1"))["a"]["digest"] is None
+    assert theatre.now == ({}, {"a": "golden rows differ"})
+
+
+def test_where_memory_is_short_spares_go_first(theatre):
+    theatre.follow(order("a1"))
+    theatre.follow(order("a2", "a1"))
+    theatre.free = 0
+    free_now = iter([0, MUCH, MUCH])
+    theatre.lineup._free = lambda: next(free_now, MUCH)
+    theatre.follow(order("a3", "a2", peak_bytes=1000))
+    assert theatre.held == [] and theatre.now[0] == {"a": "a3"} and theatre.loaded == {"a2", "a3"}
+
+
+def test_where_memory_is_shorter_the_old_one_goes_first_and_requests_wait(theatre):
+    theatre.follow(order("a1"), order("b1"))
+    theatre.free = RESERVE_BYTES
+    before = len(theatre.shown)
+    theatre.follow(order("a2", "a1", peak_bytes=1000), order("b1"))
+    assert theatre.held == ["a", "not a"]
+    assert [engines for engines, _ in theatre.shown[before:]][0] == {"b": "b1"}
+    assert theatre.now[0] == {"a": "a2", "b": "b1"} and theatre.loaded == {"a2", "b1"}
+
+
+def test_where_memory_is_short_and_the_new_one_fails_the_old_one_is_loaded_again(theatre):
+    theatre.follow(order("a1"))
+    theatre.free, theatre.broken["a2"] = RESERVE_BYTES, BundleError("bad")
+    report = theatre.follow(order("a2", "a1", peak_bytes=1000))
+    assert report["a"] == {"digest": "a1", "reason": "bad", "failed": "a2", "fault": "bundle"}
+    assert theatre.now == ({"a": "a1"}, {}) and theatre.read == ["a1", "a2", "a1"]
+
+
+def test_where_both_fail_the_model_says_so_and_can_be_ordered_again(theatre):
+    theatre.follow(order("a1"), order("b1"))
+    theatre.free, theatre.broken = RESERVE_BYTES, {"a2": BundleError("bad"), "a1": OSError(errno.EIO, "no disk")}
+    report = theatre.follow(order("a2", "a1", peak_bytes=1000), order("b1"))
+    assert report["a"]["digest"] is None and report["a"]["fault"] == "box"
+    assert theatre.now[0] == {"b": "b1"} and "no disk" in theatre.now[1]["a"]
+    theatre.broken = {}
+    theatre.follow(order("a1"), order("b1"))
+    assert theatre.now == ({"a": "a1", "b": "b1"}, {})
+
+
+def test_nothing_is_kept_warm_where_memory_is_short(theatre):
+    theatre.follow(order("a1"))
+    theatre.free = RESERVE_BYTES
+    theatre.follow(order("a2", "a1"))
+    assert theatre.loaded == {"a2"}
+
+
+def test_a_trial_of_a_bundle_that_is_warm_begins_at_nought(penguins_bundle):
+    one, two = (made.version(penguins_bundle, word) for word in "12")
+    bundles = {bundle.digest: bundle for bundle in (one, two)}
+    theatre = Theatre()
+    lineup = Lineup(bundles.__getitem__, lambda each: checked_engine(each, max_rows=10), theatre, free=lambda: MUCH)
+    lineup.follow([Order("penguins", one.digest)])
+    first = lineup.engines()["penguins"][one.digest]
+    first.predict(ROW)
+    first.tally.failed(invalid=True)
+    lineup.follow([Order("penguins", two.digest, one.digest)])
+    lineup.follow([Order("penguins", one.digest, two.digest, trial=True)])
+    again = lineup.engines()["penguins"][one.digest]
+    assert isinstance(again, Engine) and again.predictor is first.predictor and again.card == first.card
+    assert again.counters()["requests"] == 0 and again.counters()["invalid_outputs"] == 0
+    again.predict(ROW)
+    lineup.follow([Order("penguins", one.digest, two.digest, trial=True)])
+    assert lineup.engines()["penguins"][one.digest].counters()["requests"] == 1
+
+
+def test_orders_of_a_newer_supervisor_are_read_as_far_as_they_are_known():
+    read = Order.of({"model": "a", "digest": "a1", "trial": True, "colour": "red"})
+    assert read == Order("a", "a1", trial=True)
+
+
+@pytest.fixture(scope="module")
+def engines(penguins_bundle):
+    return [checked_engine(made.version(penguins_bundle, word), max_rows=10) for word in "12"]
+
+
+class TestPlane:
+    """The stage itself: what a request meets."""
+
+    @pytest.fixture
+    def plane(self, engines):
+        return DataPlane({"penguins": engines[0]}, pages=lambda _: None, limits=Limits(hold_s=30))
+
+    @pytest.mark.parametrize("name", [None, "penguins"])
+    def test_requests_wait_while_a_bundle_is_exchanged(self, plane, engines, name):
+        found = []
+        threads = [threading.Thread(target=lambda: found.append(plane.engine(name))) for _ in range(8)]
+        with plane.holding("penguins"):
+            plane.show({}, {})
+            for thread in threads:
+                thread.start()
+            time.sleep(0.05)
+            assert found == []
+            plane.show({"penguins": engines[1]}, {})
+        for thread in threads:
+            thread.join(30)
+        assert found == [engines[1]] * 8
+
+    def test_no_request_falls_between_the_steps_of_an_exchange(self, plane, engines):
+        ends, wrong = threading.Event(), []
+
+        def ask():
+            while not ends.is_set():
+                try:
+                    plane.engine("penguins")
+                    plane.engine()
+                except RequestError as error:
+                    wrong.append(error)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for turn in range(300):
+            with plane.holding("penguins"):
+                plane.show({}, {})
+                plane.show({"penguins": engines[turn % 2]}, {})
+        ends.set()
+        for thread in threads:
+            thread.join(30)
+        assert wrong == []
+
+    def test_an_exchange_that_takes_too_long_is_told(self, engines):
+        plane = DataPlane({}, pages=lambda _: None, limits=Limits(hold_s=0.01))
+        with plane.holding("penguins"), pytest.raises(RequestError, match="is being exchanged") as caught:
+            plane.engine("penguins")
+        assert caught.value.code == "not_ready"
+
+    def test_an_exchange_that_fails_leaves_the_reason(self, plane):
+        with plane.holding("penguins"):
+            plane.show({}, {"penguins": "the disk fails"})
+        with pytest.raises(RequestError, match="the disk fails"):
+            plane.engine("penguins")
+
+    def test_a_question_that_does_not_come_back_is_seen_after_its_bundle_answers_no_more(self, plane, engines):
+        class Slow:
+            name, version, digest = "penguins", "0", "sha256:0"
+
+            def predict(self, record):
+                came.set()
+                leaves.wait(30)
+
+        came, leaves = threading.Event(), threading.Event()
+        slow = Engine(Slow())
+        plane._seen.add(slow)
+        thread = threading.Thread(target=slow._ask, args=(slow.predictor.predict, None))
+        thread.start()
+        assert came.wait(30)
+        plane.show({"penguins": engines[1]}, {})
+        time.sleep(0.01)
+        assert plane.stuck_s() >= 0.01
+        leaves.set()
+        thread.join(30)
+        assert plane.stuck_s() == 0.0
