@@ -78,6 +78,18 @@ def check(caller: Caller, scope: str) -> None:
     raise RequestError(f"{caller.name} may not do this: its token has no scope {scope!r}", code="forbidden")
 
 
+def check_origin(environ: Mapping[str, Any]) -> None:
+    """Refuses a change that a page of somebody else asks a browser for: browsers send passwords and certificates along.
+
+    Raises:
+        RequestError: Code ``forbidden``.
+    """
+    origin = str(environ.get("HTTP_ORIGIN", ""))
+    if origin and environ["REQUEST_METHOD"] not in ("GET", "HEAD", "OPTIONS"):
+        if origin.partition("://")[2] != environ.get("HTTP_HOST", ""):
+            raise RequestError(f"a page of {origin[:80]} may not change anything here", code="forbidden")
+
+
 def _secret(said: str) -> str:
     kind, _, value = said.partition(" ")
     if kind.lower() == "bearer":

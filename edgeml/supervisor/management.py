@@ -124,10 +124,20 @@ class Management:
         cut = threading.Timer(grace_seconds, self._server.cut)
         cut.daemon = True
         cut.start()
+        over = threading.Event()
+        threading.Thread(target=self._wake, args=(over,), daemon=True).start()
         self._server.stop()
+        over.set()
         cut.cancel()
         self._server.cut()
         self._thread.join()
+
+    def _wake(self, over: threading.Event) -> None:
+        # The loop that accepts sees that it shall end when it wakes: at the latest after its interval, or now.
+        while not over.is_set():
+            with suppress(OSError):
+                socket.create_connection((self.host, self.port), timeout=1).close()
+            over.wait(0.02)
 
 
 def serve_management(

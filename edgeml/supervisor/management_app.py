@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from edgeml.bundles.store import Store
 from edgeml.errors import RequestError
 from edgeml.supervisor.call import Call
-from edgeml.supervisor.callers import Callers, check
+from edgeml.supervisor.callers import Callers, check, check_origin
 from edgeml.supervisor.management_routes import MANAGEMENT_ROUTES, ManagementRoute
 from edgeml.supervisor.oci_manifests import OciManifests
 from edgeml.supervisor.oci_plane import OciPlane
@@ -71,6 +71,7 @@ def _handler(planes: Mapping[str, Any], route: ManagementRoute) -> Callable[...,
 
 def _view(route: ManagementRoute, handler: Callable[..., Answer], callers: Callers) -> Callable[..., Response]:
     def view(**segments: str) -> Response:
+        check_origin(request.environ)
         call = Call(request.environ, callers.find(request.environ))
         check(call.caller, route.scope)
         return _response(handler(call, **segments))
@@ -83,6 +84,7 @@ def _response(answer: Answer) -> Response:
     response = Response(body, status=status, headers=headers)
     # A location is sent as it is written: what is relative stays so, whatever name the box was called by.
     response.autocorrect_location_header = False
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 

@@ -6,6 +6,7 @@ is in the journal; an operation only tells how far a request has come.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -97,6 +98,9 @@ class Operations:
         Args:
             operation: What it is.
             work: Does it and gives the result; an ``EdgemlError`` or ``OSError`` says why it failed.
+
+        Raises:
+            OSError: The system gives no thread.
         """
         operation.started = self._clock()
         with self.lock:
@@ -105,7 +109,14 @@ class Operations:
                 del self._known[old]
             self._known[operation.id] = operation
         name = f"edgeml-{operation.kind}"
-        threading.Thread(target=self._run, args=(operation, work), name=name, daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(operation, work), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # It must not stay under way for ever: every state has an exit.
+            refusal = OSError(errno.EAGAIN, f"no thread for it: {error}")
+            self._end(operation, FAILED, refusal, str(refusal))
+            raise refusal from error
         return operation
 
     def running(self, model: str, *kinds: str) -> Operation | None:
@@ -157,14 +168,15 @@ class Operations:
     def _run(self, operation: Operation, work: Callable[[Operation], dict[str, Any]]) -> None:
         try:
             operation.result = work(operation)
-            end = DONE
+            self._end(operation, DONE)
         except (EdgemlError, OSError) as error:
-            operation.error, operation.reason = error, str(error)
-            end = FAILED
+            self._end(operation, FAILED, error, str(error))
         except Exception as error:
             traceback.print_exception(error, file=sys.stderr)
-            operation.error, operation.reason = error, "internal error; the service's log has the details"
-            end = FAILED
+            self._end(operation, FAILED, error, "internal error; the service's log has the details")
+
+    def _end(self, operation: Operation, state: str, error: Exception | None = None, reason: str = "") -> None:
+        operation.error, operation.reason = error, reason
         operation.ended = self._clock()
-        operation.state = end
+        operation.state = state
         operation.over.set()

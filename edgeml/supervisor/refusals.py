@@ -60,7 +60,8 @@ _KINDS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (StateError, 500, "state", "UNSUPPORTED"),
     (AdmissionError, 403, "admission", "DENIED"),
     (TransferError, 502, "transfer", "UNSUPPORTED"),
-    (StoreError, 503, "not_followed", "UNSUPPORTED"),  # the record has changed, and the worker does not serve it yet
+    # The record has changed, and the worker does not serve it yet. Not 503: clients would take that for "ask again".
+    (StoreError, 500, "not_followed", "UNSUPPORTED"),
     (EdgemlError, 400, "bundle", "MANIFEST_INVALID"),
     (OSError, 507, "disk", "UNSUPPORTED"),
 )

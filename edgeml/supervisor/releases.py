@@ -168,20 +168,35 @@ class Releases:
             active = self.store.state().models[name].active or ""
             return self._followed("confirm", name, active)
 
-    def roll_back(self, name: str, *, to: str = "", reason: str = "", who: str) -> Operation:
+    def roll_back(self, name: str, *, to: str = "", leave: str = "", reason: str = "", who: str) -> Operation:
         """Goes back, on the disk before this returns; see ``transitions.roll_back``.
 
         Where an activation is under way that has not changed the record, it is called off, and without ``to`` that is
         all.
+
+        Args:
+            name: Name of the model.
+            to: Which release to go back to; empty for the one before.
+            leave: Which release to go back from: where it does not answer any more, nothing is done. So whoever did
+                not get the answer can ask again without going back twice.
+            reason: For the journal.
+            who: For the journal.
+
+        Raises:
+            StoreError: See ``transitions.roll_back``.
         """
         target = self._named(name, to) if to else None
+        left = self._named(name, leave) if leave else None
         reason = reason or f"asked for by {who}"
         with self.operations.lock:
             other = self.operations.running(name, "activate")
-            if other is not None and not other.cancelled and other.step in _BEFORE_CHANGE:
-                other.cancelled = f"called off by a rollback: {reason}"
+            model = _model(self.store.state(), name)
+            if other is not None and other.step in _BEFORE_CHANGE and left in (None, other.digest):
+                other.cancelled = other.cancelled or f"called off by a rollback: {reason}"
                 if target is None:
-                    return self._followed("rollback", name, self.store.state().models[name].active or "")
+                    return self._followed("rollback", name, model.candidate or model.active or "")
+            elif left is not None and left != (model.candidate or model.active):
+                return self._followed("rollback", name, model.candidate or model.active or "")
             self.store.roll_back(name, target, reason=reason, who=who)
             return self._followed("rollback", name, self.store.state().models[name].active or "")
 

@@ -86,9 +86,13 @@ class ReleasesPlane:
 
     def roll_back(self, call: Call, name: str) -> Answer:
         """Goes back."""
-        seconds, asked = _short(call), call.document(to=str, reason=str)
+        seconds, asked = _short(call), call.document(**{"to": str, "from": str, "reason": str})
         operation = self._releases.roll_back(
-            name, to=asked.get("to", ""), reason=asked.get("reason", ""), who=call.caller.name
+            name,
+            to=asked.get("to", ""),
+            leave=asked.get("from", ""),
+            reason=asked.get("reason", ""),
+            who=call.caller.name,
         )
         return _begun(operation, seconds)
 

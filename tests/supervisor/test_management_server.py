@@ -1,9 +1,11 @@
 """The HTTP server itself, byte by byte: what is refused, what is cut off, and that it goes on answering others."""
 
+import contextlib
 import socket
 import threading
 
 import pytest
+from bundles.releases import release
 from supervisor.boxes import IMPATIENT, Wire
 
 from edgeml.supervisor.management import Doors, serve_management
@@ -158,40 +160,37 @@ def test_silence_and_slow_drips_lose_their_connection(new_box):
         wire.send(b"GET /healthz HT")
         assert wire.is_closed()
 
-    def drip(wire, data):
-        try:
+    def drip(slow, data, over):
+        with contextlib.suppress(OSError):
             for letter in data:
-                wire.send(bytes([letter]))
+                slow.send(bytes([letter]))
                 if over.wait(0.02):
                     return
-        except OSError:
-            pass
 
     location = box.begin_upload()
-    with box.wire() as wire:
-        head = wire.head("PATCH", location, token=box.token, Content_Length=10**6)
-        for data in (head, head[:0]):
+    with box.wire() as slow:
+        head = slow.head("PATCH", location, token=box.token, Content_Length=10**6)
+    for at_once, slowly in ((b"", head), (head, b"a" * 10**5)):
+        with box.wire() as slow:
             over = threading.Event()
-            with box.wire() as slow:
-                slow.send(head if not data else b"")
-                thread = threading.Thread(target=drip, args=(slow, data + b"a" * 10**6))
-                thread.start()
-                assert slow.is_closed()
-                over.set()
-                thread.join()
+            slow.send(at_once)
+            thread = threading.Thread(target=drip, args=(slow, slowly, over))
+            thread.start()
+            assert slow.is_closed()
+            over.set()
+            thread.join()
     kept = box.ask("GET", location)
     assert kept.status == 204 and int(kept.headers["range"].split("-")[1]) > 0
 
 
 def test_a_reader_that_does_not_read_loses_its_connection(new_box):
     box = new_box(doors=Doors(patience=IMPATIENT), transfers=1)
-    from bundles.releases import release
-
     bundle = release("1", size=30_000_000)
     box.store.install(bundle)
     model = bundle.manifest.members["model.onnx"].digest
     with box.wire() as wire:
         wire.send(wire.head("GET", f"/v2/door/blobs/{model}", token=box.token))
+        assert wire.reader.readline().split()[1] == b"200"
         # The only place for transfers comes free because the server gives up, not because anybody read.
         free = threading.Event()
         while not free.wait(0.05):

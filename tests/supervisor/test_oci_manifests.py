@@ -18,6 +18,9 @@ from edgeml.bundles.layout import (
     signature_subject,
 )
 from edgeml.bundles.manifest import MANIFEST_TYPE
+from edgeml.supervisor.callers import Callers
+from edgeml.supervisor.management import serve_management
+from edgeml.supervisor.management_app import make_management_app
 
 
 def model(box, name="door"):
@@ -194,10 +197,6 @@ def test_what_waits_survives_a_restart(new_box, tmp_path):
     box.push_blobs(bundle)
     box.push_signatures(bundle)
     box.management.stop(grace_seconds=0.5)
-    from edgeml.supervisor.callers import Callers
-    from edgeml.supervisor.management import serve_management
-    from edgeml.supervisor.management_app import make_management_app
-
     box.management = serve_management(make_management_app(box.store, box.releases, Callers(box.tokens)))
     assert box.push_manifest(bundle.manifest_bytes, "1").headers["edgeml-state"] == "installed"
 

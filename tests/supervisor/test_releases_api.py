@@ -114,6 +114,18 @@ def test_a_rollback_calls_off_an_activation_that_has_changed_nothing(two):
     assert act(two, "activate", version="2").status == 200
 
 
+def test_going_back_twice_by_mistake(two):
+    (three,) = installed(two.store, "3")
+    for version in ("2", "3"):
+        assert act(two, "activate", version=version, now=True).status == 200
+    leave = {"from": f"sha256:{three}"}
+    for _ in range(2):  # the first answer got lost
+        said = act(two, "rollback", **leave)
+        assert said.status == 200 and said.json["digest"] == f"sha256:{two.digests[1]}"
+    assert two.store.state().models["door"].active == two.digests[1]
+    assert act(two, "rollback", **{"from": "2"}).json["digest"] == f"sha256:{two.digests[0]}"
+
+
 def test_a_bundle_that_admission_refuses_is_denied_with_the_reason(two):
     def admit(digest):
         raise AdmissionError("golden row 3: expected 0.5, got nan", code="golden_rows")
@@ -147,7 +159,7 @@ def test_a_box_that_cannot_try_a_bundle_holds_nothing_against_it(two):
 def test_a_worker_that_does_not_follow_is_said_with_its_reason(two):
     two.releases._changed = lambda name: {"models": {}, "reason": "the worker has not followed in time"}
     said = act(two, "activate", version="2")
-    assert said.status == 503 and "not followed in time" in said.json["error"]
+    assert said.status == 500 and "not followed in time" in said.json["error"]
     assert model(two)["candidate"] == f"sha256:{two.digests[1]}"
     two.releases._changed = lambda name: two.live()
     said = act(two, "activate", version="2")
@@ -311,6 +323,18 @@ class TestPulls:
         assert box.post("/v1/pulls?wait=20", **{"from": "b"}).status == 409
         assert box.post("/v1/pulls").json["field"] == "from"
         assert new_box().post("/v1/pulls", **{"from": "a"}).status == 404
+
+
+def test_no_thread_for_it(two, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OSError, match="no thread"):
+            two.releases.activate("2", who="api:x")
+    assert two.releases.operations.all()[0].state == "failed"
+    assert act(two, "activate", version="2").status == 200
 
 
 def test_operations_are_bounded(two):

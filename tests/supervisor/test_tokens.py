@@ -106,3 +106,9 @@ class TestOverHttp:
         path.write_text(json.dumps({"format": 9}))
         assert box.ask("GET", "/v1/status").status == 500
         assert box.ask("GET", "/healthz", token="").status == 200
+
+    def test_a_page_of_somebody_else_cannot_use_a_browsers_password(self, box):
+        for origin, status in (("http://evil.example", 403), ("null", 403), ("http://box", 202)):
+            said = box.ask("POST", "/v2/door/blobs/uploads/", Authorization=basic(box.token), token="", Origin=origin)
+            assert said.status == status
+        assert box.ask("GET", "/v2/", Origin="http://evil.example").status == 200

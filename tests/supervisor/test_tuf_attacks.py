@@ -15,7 +15,11 @@ from edgeml.bundles import Keyring, rotate, sign
 from edgeml.bundles.layout import signature_blobs
 from edgeml.bundles.manifest import Manifest
 from edgeml.bundles.order import Order
+from edgeml.bundles.registry import Registry
+from edgeml.bundles.registry_link import Patience
+from edgeml.bundles.registry_pull import MemorySink, pull
 from edgeml.bundles.store import Store, StoreLimits
+from edgeml.errors import DigestError, EdgemlError, SignatureError, TransferError
 from edgeml.supervisor.management import Doors
 
 
@@ -149,11 +153,6 @@ def test_indefinite_freeze(tmp_path, new_box):
 
 def test_malicious_mirrors_preventing_updates(tmp_path, new_box):
     """A mirror gives rubbish, somebody else's bytes, or nothing; another one is asked and the update comes."""
-    from edgeml.bundles.registry import Registry
-    from edgeml.bundles.registry_link import Patience
-    from edgeml.bundles.registry_pull import MemorySink, pull
-    from edgeml.errors import DigestError, EdgemlError, SignatureError, TransferError
-
     good, bad, bundle = new_box(), new_box(keyring=Keyring((MALLORY.public,))), release("1", size=100_000)
     good.push(bundle)
     bad.push(release("1", keys=(MALLORY,)))
