@@ -75,7 +75,7 @@ def test_what_changed_while_no_supervisor_ran_is_followed_at_the_next_start(tmp_
         assert box.predict()[1]["version"] == "1"
 
 
-@pytest.mark.parametrize("path", ["/v1/predict", "/v1/models/penguins/predict"])
+@pytest.mark.parametrize("path", ["/v1/predict", pytest.param("/v1/models/penguins/predict", marks=pytest.mark.crash)])
 def test_a_swap_under_load_fails_no_request_and_mixes_no_answer(tmp_path, one, two, path):
     store, (first, second) = store_of(tmp_path / "store", one, two)
     with running(tmp_path / "store") as box, Load(box, known(one, two), clients=16, path=path) as load:
@@ -199,7 +199,26 @@ def test_a_blob_that_the_box_cannot_read_denies_nobody(tmp_path, one, two):
         assert box.predict()[1]["version"] == "1"
 
 
-def test_a_model_that_is_removed_by_going_nowhere_is_told_apart_from_one_unknown(tmp_path, one, penguins_bundle):
+@pytest.mark.parametrize("path", ["/v1/predict", pytest.param("/v1/models/penguins/predict", marks=pytest.mark.crash)])
+def test_where_two_bundles_do_not_fit_requests_wait_and_none_fails(tmp_path, penguins_bundle, one, two, path):
+    bad = made.unloadable(penguins_bundle, "3")
+    store, (first, second, third) = store_of(tmp_path / "store", one, two, bad)
+    with running(tmp_path / "store") as box, Load(box, known(one, two, bad), clients=12, path=path) as load:
+        store.activate(second, peak_bytes=10**15)
+        assert box.follow()["models"][MODEL]["digest"] == f"sha256:{second}"
+        load.wait_for(50, second)
+        store.roll_back(MODEL, reason="a test")
+        box.follow()
+        load.wait_for(50, first)
+        # One that does not load at all: the old one was let go of for it, and is loaded again.
+        store.activate(third, peak_bytes=10**15)
+        assert box.follow()["models"][MODEL]["digest"] == f"sha256:{first}"
+        assert box.event("rolled_back").signal == "load_failed"
+        load.wait_for(50, first)
+        assert load.failures == [] and set(load.answers) == {first, second}
+
+
+def test_a_model_that_was_never_activated_is_not_ready(tmp_path, one, penguins_bundle):
     other = made.version(penguins_bundle, "7", name="birds")
     store_of(tmp_path / "store", one, other)
     with running(tmp_path / "store") as box:
