@@ -18,21 +18,22 @@ import queue
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from edgeml.bundles import transitions
 from edgeml.bundles.disk import SYSTEM
-from edgeml.bundles.event import Load
-from edgeml.bundles.state import State, bare
+from edgeml.bundles.state import bare
 from edgeml.bundles.store import Store
 from edgeml.errors import ConflictError, EdgemlError, StoreError
 from edgeml.monitor.link import Link
 from edgeml.supervisor.control import Control
+from edgeml.supervisor.ending import ending
+from edgeml.supervisor.left_behind import end_left_behind, is_left_behind
 from edgeml.supervisor.notify import Notifier
+from edgeml.supervisor.orders import orders_for
+from edgeml.supervisor.said import Said
 from edgeml.supervisor.trial_counters import Counters
 from edgeml.supervisor.trials import Trials
 from edgeml.supervisor.worker_process import CANNOT_LISTEN, WorkerProcess, address_of, is_reachable, pause_s
@@ -43,9 +44,6 @@ TICK_S = 0.5
 RETRY_S = 30.0
 # How long a worker that another supervisor left behind has to come forward.
 ADOPT_S = 10.0
-# A message that repeats is said again after so long.
-REPEAT_S = 60.0
-WORKER_LOCK = "worker.lock"
 
 
 class Supervisor:
@@ -88,7 +86,7 @@ class Supervisor:
         self._announced = False
         self._stopping = False
         self._looked = clock()
-        self._said: dict[str, float] = {}
+        self._said = Said(say, clock)
         # Bundles on trial that have failed and that the disk still says to try: not loaded any more.
         self._shunned: set[str] = set()
 
@@ -112,22 +110,7 @@ class Supervisor:
 
     def live(self) -> dict[str, Any]:
         """What the worker serves now and how trials go, JSON-ready."""
-        worker = self._worker
-        return {
-            "models": {
-                name: {
-                    "digest": f"sha256:{each.digest}" if each.digest else None,
-                    "ready": each.ready,
-                    "reason": each.reason,
-                }
-                for name, each in sorted(worker.serving.items())
-            },
-            "worker": {
-                "pid": worker.process.pid if worker.process else None,
-                "deaths": worker.deaths,
-                "seconds": round(self._clock() - worker.since, 1) if worker.process else 0.0,
-                "rss_bytes": worker.rss_bytes,
-            },
+        return self._worker.to_document(self._clock()) | {
             "trials": self.trials.progress(),
             "degraded": self.store.broken or self.store.journal.failure,
         }
@@ -154,7 +137,7 @@ class Supervisor:
         self._ready = ready
         with (
             SYSTEM.lock(self.store.root / "supervisor.lock", wait=False) as ours,
-            self._signals(),
+            ending(self.stop),
         ):
             if not ours:
                 raise ConflictError(f"another supervisor runs for {self.store.root}; see 'edgeml status'")
@@ -186,10 +169,10 @@ class Supervisor:
                 self._look()
             except (EdgemlError, OSError) as error:
                 # The loop outlives a disk that refuses and a worker that hangs up; both come round again.
-                self._say_now_and_then(f"supervisor: {error}")
+                self._said.now_and_then(f"supervisor: {error}")
             except Exception as error:
                 # ... and a message that it does not understand: a worker of another edgeml may have sent it.
-                self._say_now_and_then(f"supervisor: {type(error).__name__}: {error}")
+                self._said.now_and_then(f"supervisor: {type(error).__name__}: {error}")
             self._notifier.alive()
 
     def _look(self) -> None:
@@ -219,7 +202,7 @@ class Supervisor:
         for judged in self.trials.judged():
             reason, word = judged.verdict.reason, judged.verdict.signal
             what = f"{judged.model} sha256:{judged.digest[:12]}: {judged.verdict.kind}: {word}"
-            self._say_now_and_then(f"{what}: {reason}", what)
+            self._said.now_and_then(f"{what}: {reason}", what)
             try:
                 if judged.verdict.kind == "confirm":
                     self.store.confirm(judged.model, judged.digest, reason=reason, signal=word, who="supervisor")
@@ -228,7 +211,7 @@ class Supervisor:
                 self._follow()
             except (StoreError, OSError) as error:
                 # Somebody else ended it in this moment, or the disk refuses; one model does not hold up the others.
-                self._say_now_and_then(f"{judged.model}: {error}")
+                self._said.now_and_then(f"{judged.model}: {error}")
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             self._follow()
@@ -297,16 +280,8 @@ class Supervisor:
         self._say(f"the worker {how}; it is started again")
         self._notifier.status(f"the worker {how}")
         self.trials.worker_died(how)
-        if not worker.blamed and not self._has_served_what_is_gone(worker):
+        if not worker.blamed and not worker.serves_what_is_gone(self.store.state()):
             self.store.died(how)
-
-    def _has_served_what_is_gone(self, worker: WorkerState) -> bool:
-        """Whether it died under a bundle that has been gone back from already: nobody else is to blame then."""
-        state = self.store.state()
-        return any(
-            each.digest and each.digest not in (state.model(name).active, state.model(name).candidate)
-            for name, each in worker.serving.items()
-        )
 
     # Acts
 
@@ -345,7 +320,7 @@ class Supervisor:
         """Takes over the worker that an earlier supervisor left serving, if there is one."""
         until = self._clock() + ADOPT_S
         later: list[tuple[Any, ...]] = []
-        while self._is_left_behind() and self._clock() < until and self._worker.process is None:
+        while is_left_behind(self.store.root) and self._clock() < until and self._worker.process is None:
             try:
                 event = self._events.get(timeout=TICK_S)
             except queue.Empty:
@@ -359,9 +334,10 @@ class Supervisor:
                 break
         for event in later:
             self._events.put(event)
-        if self._worker.process is None and self._is_left_behind():
+        if self._worker.process is None and is_left_behind(self.store.root):
             # It holds the address and cannot be talked to; or everything is to end, and it too.
-            self._end_left_behind(signal.SIGTERM if self._stopping else signal.SIGKILL)
+            number = signal.SIGTERM if self._stopping else signal.SIGKILL
+            end_left_behind(self.store.root, number, wait_s=self._options.stop_s, say=self._say)
 
     def _take_over(self, link: Link, document: dict[str, Any]) -> None:
         self._keep_socket(link)
@@ -374,26 +350,6 @@ class Supervisor:
         process.watch(lambda each, how: self._events.put(("ended", each, how)))
         self._say(f"process {process.pid} was left serving and goes on under this supervisor")
         self._on_hello(link, document)
-
-    def _is_left_behind(self) -> bool:
-        """Whether a worker lives that this supervisor has not started."""
-        with SYSTEM.lock(self.store.root / WORKER_LOCK, wait=False) as free:
-            return not free
-
-    def _end_left_behind(self, number: signal.Signals) -> None:
-        try:
-            pid = int((self.store.root / WORKER_LOCK).read_text())
-            process = WorkerProcess.adopt(pid, 0)
-        except (OSError, ValueError):
-            return  # it has just ended; or it had no room to leave its number
-        # Only now is it certain that the number has not been given to another process since.
-        if self._is_left_behind():
-            self._say(f"process {pid} was left behind; it gets {number.name}")
-            process.signal(number)
-            if not process.wait(self._options.stop_s):
-                process.signal(signal.SIGKILL)
-                process.wait(self._options.stop_s)
-        process.close()
 
     def _keep_socket(self, link: Link) -> None:
         """Keeps the listening socket that a worker offers, so that it outlives the worker."""
@@ -427,31 +383,12 @@ class Supervisor:
         worker = self._worker
         if worker.link is None:
             return
-        state = self.store.state()
-        running = {each.digest for each in worker.serving.values() if each.digest and each.ready}
-        left_out = set(self._shunned)
-        if worker.loading:
-            # A worker that starts loads what is confirmed first: that answers, and stays to be gone back to, while it
-            # loads what is on trial.
-            left_out |= {model.candidate for model in state.models.values() if model.candidate and model.active}
-        worker.postponed = bool(left_out - self._shunned)
-        try:
-            # What this worker is loading already has been counted, however often it is told.
-            loads = self.store.load(running | worker.trying | left_out)
-            state = self.store.state()
-        except (StoreError, OSError) as error:
-            self._say_now_and_then(f"an attempt cannot be counted, so nothing is tried: {error}")
-            loads = transitions.answering(state, trials=False)
-        self._generation = state.generation
-        self._shunned &= {model.candidate for model in state.models.values() if model.candidate}
-        if left_out:
-            without = {each.model: each for each in transitions.answering(state, trials=False)}
-            loads = tuple(without[each.model] if each.digest in left_out else each for each in loads)
-        worker.trying = {each.digest for each in loads if each.trial and each.digest}
-        self.trials.follow(state)
+        orders = orders_for(self.store, worker, self._shunned, say=self._said.now_and_then)
+        self._generation = orders.state.generation
+        self._shunned &= {model.candidate for model in orders.state.models.values() if model.candidate}
+        self.trials.follow(orders.state)
         worker.turn += 1
-        models = [self._order(state, each) for each in loads]
-        self._tell({"kind": "serve", "turn": worker.turn, "models": models})
+        self._tell({"kind": "serve", "turn": worker.turn, "models": orders.models})
 
     def _tell(self, document: dict[str, Any]) -> None:
         """Tells the worker something; one that has gone says hello again, or its end is seen."""
@@ -461,17 +398,6 @@ class Supervisor:
                 worker.link.send(document)
         except OSError:
             worker.link = None
-
-    def _order(self, state: State, load: Load) -> dict[str, Any]:
-        release = state.models[load.model].releases.get(load.digest or "")
-        return {
-            "model": load.model,
-            "digest": load.digest,
-            "previous": load.previous,
-            "trial": load.trial,
-            "reason": load.reason,
-            "peak_bytes": release.peak_bytes if release is not None else 0,
-        }
 
     def _loaded(self, document: dict[str, Any]) -> None:
         """The worker says what came of a turn."""
@@ -567,27 +493,3 @@ class Supervisor:
         worker.process.signal(signal.SIGKILL)
         worker.process.wait(5.0)
         return 1
-
-    # Around it
-
-    def _say_now_and_then(self, line: str, what: str = "") -> None:
-        """Says what comes again with every look, once a minute."""
-        now = self._clock()
-        self._said = {each: at for each, at in self._said.items() if now - at < REPEAT_S}
-        if self._said.setdefault(what or line, now) == now:
-            self._say(line)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        # Under nohup a terminal may go; otherwise its end is the end of the service, worker and all.
-        hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-        numbers = (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangs_up else ()))
-        before = [signal.signal(number, lambda *_: self.stop()) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)

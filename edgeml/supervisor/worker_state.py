@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeml.bundles.state import State
 from edgeml.monitor.link import Link
 from edgeml.supervisor.worker_process import WorkerProcess
 
@@ -87,3 +88,37 @@ class WorkerState:
     trying: set[str] = field(default_factory=set)
     load: str = ""
     load_s: float = 0.0
+
+    def serves_what_is_gone(self, state: State) -> bool:
+        """Whether it serves a bundle that has been gone back from already: nobody else is to blame for its end then.
+
+        Args:
+            state: The record.
+        """
+        return any(
+            each.digest and each.digest not in (state.model(name).active, state.model(name).candidate)
+            for name, each in self.serving.items()
+        )
+
+    def to_document(self, now: float) -> dict[str, Any]:
+        """What it serves and how it is, JSON-ready.
+
+        Args:
+            now: Seconds of CLOCK_MONOTONIC.
+        """
+        return {
+            "models": {
+                name: {
+                    "digest": f"sha256:{each.digest}" if each.digest else None,
+                    "ready": each.ready,
+                    "reason": each.reason,
+                }
+                for name, each in sorted(self.serving.copy().items())
+            },
+            "worker": {
+                "pid": self.process.pid if self.process else None,
+                "deaths": self.deaths,
+                "seconds": round(now - self.since, 1) if self.process else 0.0,
+                "rss_bytes": self.rss_bytes,
+            },
+        }

@@ -1,0 +1,47 @@
+"""A worker that an earlier supervisor has left serving: whether there is one, and its end where it must be ended."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeml.bundles.disk import SYSTEM
+from edgeml.supervisor.worker_process import WorkerProcess
+
+# Held by the one worker of a store as long as it lives; its process id stands in it.
+WORKER_LOCK = "worker.lock"
+
+
+def is_left_behind(root: Path) -> bool:
+    """Whether a worker lives. To be asked before one is started.
+
+    Args:
+        root: Folder of the store.
+    """
+    with SYSTEM.lock(root / WORKER_LOCK, wait=False) as free:
+        return not free
+
+
+def end_left_behind(root: Path, number: signal.Signals, *, wait_s: float, say: Callable[[str], None]) -> None:
+    """Ends a worker that holds the address and cannot be talked to, or that is to end with everything else.
+
+    Args:
+        root: Folder of the store.
+        number: The signal that it gets.
+        wait_s: After so long it gets SIGKILL.
+        say: Told what is done.
+    """
+    try:
+        pid = int((root / WORKER_LOCK).read_text())
+        process = WorkerProcess.adopt(pid, 0)
+    except (OSError, ValueError):
+        return  # it has just ended; or it had no room to leave its number
+    # Only now is it certain that the number has not been given to another process since.
+    if is_left_behind(root):
+        say(f"process {pid} was left behind; it gets {number.name}")
+        process.signal(number)
+        if not process.wait(wait_s):
+            process.signal(signal.SIGKILL)
+            process.wait(wait_s)
+    process.close()
