@@ -3,8 +3,9 @@
 1. Bytes go to the disk as they come (``Store.incoming``), in pieces of at most 64 KiB; a connection that is cut keeps
    what came.
 2. A chunk that says where it belongs is taken only there. One that does not say is put at the end.
-3. The newest request about an upload owns it. Bytes of an older one that were still on their way are thrown away:
-   they would come in behind the place that the client was told.
+3. The newest request about an upload owns it. Bytes of an older one that come later are thrown away: they would come
+   in behind the place that the client was told. Whoever asks where it stopped waits a moment for what an older request
+   is still taking in: what is here already need not be sent again.
 4. An upload becomes a blob when its bytes hash to the digest. What a blob means is the business of manifests.
 
 Source: OCI distribution specification 1.1, "Push".
@@ -26,6 +27,8 @@ from edgeml.supervisor.request_body import Body
 
 _EMPTY = bare(EMPTY_CONFIG.digest)
 _MOST_OWNERS = 256
+_MOMENT_SECONDS = 0.25
+_MOST_MOMENTS = 20
 
 
 class Turn:
@@ -59,7 +62,7 @@ class OciUploads:
         self._store = store
         self._places = threading.BoundedSemaphore(transfers)
         self._owning = threading.Lock()
-        self._owners: dict[str, object] = {}
+        self._owners: dict[str, threading.Event] = {}
 
     def transfer(self) -> Turn:
         """Takes one of the places for transfers.
@@ -104,6 +107,7 @@ class OciUploads:
     def where(self, call: Call, name: str, upload: str) -> Answer:
         """Where an upload stopped."""
         check_repository(name)
+        self._let_finish(upload)
         with self._owning:
             received = self._received(upload)
             self._owners.pop(upload, None)  # whoever asks wants to go on, so nobody else does
@@ -146,7 +150,7 @@ class OciUploads:
         Returns:
             How many bytes of the upload are here now; an error where the body belongs to another place.
         """
-        owner = object()
+        owner = threading.Event()
         with self._owning:
             received = self._received(upload)
             self._owners.pop(upload, None)
@@ -169,17 +173,27 @@ class OciUploads:
             raise _unknown(error) from error
         finally:
             pieces.close()  # at once: it may hold the lock, and a traceback would keep it
+            owner.set()
         if span is not None and received != span[1] + 1:
             raise RequestError("the body ended before its Content-Range does", code="SIZE_INVALID")
         return received
 
-    def _owned(self, upload: str, owner: object, body: Body) -> Generator[bytes, None, None]:
+    def _owned(self, upload: str, owner: threading.Event, body: Body) -> Generator[bytes, None, None]:
         for piece in body.pieces():
             # Held until the piece is written: nobody is told a size, or begins to write, in between.
             with self._owning:
                 if self._owners.get(upload) is not owner:
                     raise TransferError("a newer request goes on with this upload", code="cut")
                 yield piece
+
+    def _let_finish(self, upload: str) -> None:
+        """Waits for a request whose connection was cut while its bytes are still taken in; not for one that hangs."""
+        owner, seen = self._owners.get(upload), -1
+        for _ in range(_MOST_MOMENTS):
+            received = self._received(upload)
+            if owner is None or received == seen or owner.wait(_MOMENT_SECONDS):
+                return
+            seen = received
 
     def _received(self, upload: str) -> int:
         try:

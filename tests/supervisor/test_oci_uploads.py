@@ -6,8 +6,10 @@ import pytest
 from bundles.releases import release
 from supervisor.boxes import digest_of
 
+from edgeml.bundles.disk import Disk
 from edgeml.bundles.layout import EMPTY, EMPTY_CONFIG
 from edgeml.bundles.store import StoreLimits
+from edgeml.supervisor import oci_uploads
 
 DATA = bytes(range(256)) * 2000
 DIGEST = digest_of(DATA)
@@ -75,6 +77,28 @@ def test_the_newest_request_owns_an_upload(box):
         said = old.answer()
         assert said.status == 400 and "newer request" in said.json["errors"][0]["message"]
     assert box.ask("PUT", f"{location}?digest={DIGEST}", DATA[50:], Content_Range=f"50-{len(DATA) - 1}").status == 201
+
+
+def test_who_asks_where_it_stopped_is_told_of_what_is_still_taken_in(box, monkeypatch):
+    location = box.begin_upload()
+    came, go_on, real = threading.Event(), threading.Event(), Disk.write
+
+    def slow(self, descriptor, data):
+        came.set()
+        assert go_on.wait(30)
+        real(self, descriptor, data)
+
+    monkeypatch.setattr(Disk, "write", slow)
+    monkeypatch.setattr(oci_uploads, "_MOMENT_SECONDS", 30.0)
+    with box.wire() as wire:
+        wire.send(wire.head("PATCH", location, token=box.token, Content_Length=len(DATA)) + DATA[:300_000])
+    came.wait(30)
+    said = []
+    thread = threading.Thread(target=lambda: said.append(box.ask("GET", location)))
+    thread.start()
+    go_on.set()
+    thread.join()
+    assert said[0].headers["range"] == "0-299999"
 
 
 @pytest.mark.parametrize("span", ["5-9", "1-5", "100-104"])
