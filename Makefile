@@ -76,6 +76,7 @@ test: setup
 # As root it also mounts small file systems of its own; what this machine cannot do is skipped, and said.
 test-crash: setup
 	@PYTHONPATH=tests $(PY) -m pytest tests/crash -p crash.table -n 2 -m "crash or not crash" -rs
+	@$(PY) -m pytest tests/supervisor -n 0 -m crash -rs
 
 lint: setup
 	@$(PY) -m ruff check .

@@ -189,6 +189,7 @@ def running(root: Path, *options: str, **more: Any) -> Iterator[RunningStore]:
         box.close()
         with suppress(OSError, ValueError):
             end_left(root)
+        box._log.unlink(missing_ok=True)
 
 
 def end_left(root: Path) -> None:
