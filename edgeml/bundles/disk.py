@@ -125,6 +125,14 @@ class Disk:
         except FileNotFoundError:
             return 0.0
 
+    def stamp(self, path: Path) -> tuple[int, float]:
+        """Number and time of change of the file that has a name now; a replaced file has others."""
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return 0, 0.0
+        return found.st_ino, found.st_mtime
+
     def is_folder(self, path: Path) -> bool:
         """Whether there is a folder of that name."""
         try:

@@ -11,9 +11,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from edgeml.runtime.engine import Engine
 
 # Memory that must remain free beside two bundles: requests, the page cache, everybody else on the box.
 RESERVE_BYTES = 32 * 1024 * 1024
+LOADING_TURN_S = 0.0005
 
 
 class Stage(Protocol):
@@ -61,6 +63,17 @@ class Order:
     def of(cls, document: Mapping[str, Any]) -> Order:
         """Reads one order of a supervisor's message; what a newer one says besides is ignored."""
         return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name in document})
+
+
+@contextmanager
+def _giving_way() -> Iterator[None]:
+    """Lets requests through while a bundle is loaded: the loader keeps the GIL for half a millisecond, not for five."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(LOADING_TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class Lineup:
@@ -121,7 +134,8 @@ class Lineup:
         wanted = {order.model for order in orders}
         for model in [name for name in self._serving if name not in wanted]:
             del self._serving[model]
-        report = {order.model: self._follow(order) for order in orders}
+        with _giving_way():
+            report = {order.model: self._follow(order) for order in orders}
         self._show()
         self._drop_spares()
         return report

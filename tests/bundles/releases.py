@@ -6,7 +6,9 @@ from edgeml.bundles import Bundle, Keyring, PrivateKey, sign
 from edgeml.bundles.store import Store
 
 
-def release(version: str, *, name: str = "door", epoch: int = 0, keys: tuple[PrivateKey, ...] = (ALICE,), size: int = 0):
+def release(
+    version: str, *, name: str = "door", epoch: int = 0, keys: tuple[PrivateKey, ...] = (ALICE,), size: int = 0
+) -> Bundle:
     """A bundle whose model's bytes are its own, so that versions differ in one blob and share another."""
     config = CONFIG | {"name": name, "version": version, "security_epoch": epoch}
     members = MEMBERS | {"model.onnx": f"{name} {version} ".encode() + bytes(size)}
