@@ -198,6 +198,8 @@ class Disk:
         finally:
             # What was done under the lock is done, whatever closing says; the lock goes in any case.
             with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            with suppress(OSError):
                 os.close(descriptor)
 
 

@@ -42,6 +42,7 @@ class Tracer:
 
     def __init__(self) -> None:
         self._told, told = os.pipe()
+        self._child = 0
         self._victim = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("victim.py")), str(told)],
             stdin=subprocess.PIPE,
@@ -70,34 +71,31 @@ class Tracer:
         assert self._victim.stdin is not None
         self._victim.stdin.write(f"{scenario}\t{root}\n")
         self._victim.stdin.flush()
-        child = int(self._line())
+        child = self._child = int(self._line())
         _wait_until_stopped(child)
         options = ["-e", f"inject={inject}"] if inject else []
-        tracer = subprocess.Popen(
-            ["strace", "-f", "-o", "/dev/stdout", "-e", f"trace={CALLS}", *options, "-p", str(child)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert tracer.stderr is not None
-        said = tracer.stderr.readline()
-        if "attached" not in said:
-            os.kill(child, signal.SIGKILL)
+        command = ["strace", "-f", "-o", "/dev/stdout", "-e", f"trace={CALLS}", *options, "-p", str(child)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None
+            said = tracer.stderr.readline()
+            attached = "attached" in said
+            if not attached:
+                os.kill(child, signal.SIGKILL)
             os.kill(child, signal.SIGCONT)
-            tracer.kill()
-            tracer.communicate()
             assert self._line() == "ended"
+            self._child = 0
+            log, _ = tracer.communicate(timeout=PATIENCE)
+        if not attached:
             raise TracerError(said.strip())
-        os.kill(child, signal.SIGCONT)
-        assert self._line() == "ended"
-        log, _ = tracer.communicate(timeout=PATIENCE)
         return End(self._what_it_told(), tuple(_CALL.findall(log)))
 
     def _line(self) -> str:
         assert self._victim.stdout is not None
         if not select.select([self._victim.stdout], [], [], PATIENCE)[0]:
-            self._victim.kill()
-            raise TimeoutError("the victim does not answer")
+            os.kill(self._child or self._victim.pid, signal.SIGKILL)
+            self._child = 0
+            self._victim.stdout.readline()  # that it has ended
+            raise TimeoutError("the transition does not end")
         return self._victim.stdout.readline().strip()
 
     def _what_it_told(self) -> str:
