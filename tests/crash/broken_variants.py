@@ -135,7 +135,7 @@ class Variant:
         if self.faults:
             examination.errors(errnos=lambda error: error == errno.EIO, first=True)
         else:
-            examination.power_cuts()
+            examination.power_cuts(first=True)
         return examination.findings.violations
 
 

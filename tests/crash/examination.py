@@ -15,6 +15,7 @@ import errno
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from crash.crash_states import Print, crash_states, finger_print
@@ -71,19 +72,21 @@ class Examination:
         self._known: dict[tuple[Print, bool], str] = {}
         self._seen: dict[tuple[Print, bool, bool], str] = {}
         self._start = disk()
-        self._start.make_folder(ROOT.parent)
-        if not self._making:
-            scenario.prepare(self._box(self._start).create())
-        settle(self._start)
-        self.kinds: list[str] = []
-        self.records = self._undisturbed()
+        self._start.root = started(scenario).copy().root
+        self.kinds, self.records = undisturbed(scenario)
 
-    def power_cuts(self) -> None:
-        """Cuts the power before and after each operation, and kills the process there and asks again."""
+    def power_cuts(self, *, first: bool = False) -> None:
+        """Cuts the power before and after each operation, and kills the process there and asks again.
+
+        Args:
+            first: Whether to stop at the first violation.
+        """
         disk = self._start.copy()
         seen: set[object] = set()
 
         def look(number: int, kind: str) -> None:
+            if first and self.findings.violations:
+                return
             where = f"before operation {number} ({kind})"
             self.findings.points += 1
             self._cut(disk, where, done=False)
@@ -160,28 +163,8 @@ class Examination:
     def _run(self, disk: MemoryDisk) -> None:
         self._scenario.act(self._open(disk))
 
-    def _undisturbed(self) -> list[State | None]:
-        disk = self._start.copy()
-        records = [self._visible(disk)]
-
-        def look(number: int, kind: str) -> None:
-            self.kinds.append(kind)
-            record = self._visible(disk)
-            if record != records[-1]:
-                records.append(record)
-
-        disk.hook = look
-        self._run(disk)
-        disk.hook = None
-        if self._visible(disk) != records[-1]:
-            records.append(self._visible(disk))
-        return records
-
     def _visible(self, disk: MemoryDisk) -> State | None:
-        try:
-            return self._box(disk.copy()).open().state()
-        except StateError:
-            return None
+        return visible(self._scenario, disk)
 
     def _kill(self, disk: MemoryDisk, where: str) -> None:
         """The process is gone, the kernel is not: another process asks for the same, and then the power is cut."""
@@ -253,6 +236,49 @@ class Examination:
 
     def _note(self, where: str, problem: str) -> None:
         self.findings.violations.append(f"{self._scenario.name}: {where}: {problem}")
+
+
+@cache
+def started(scenario: Scenario) -> MemoryDisk:
+    """The disk on which a transition starts; everything on it is safe. Nobody may change it."""
+    disk = MemoryDisk()
+    disk.make_folder(ROOT.parent)
+    if scenario.name != "create":
+        scenario.prepare(Box(ROOT, disk, scenario.limits).create())
+    settle(disk)
+    return disk
+
+
+@cache
+def undisturbed(scenario: Scenario) -> tuple[list[str], list[State | None]]:
+    """The operations of a transition that nothing disturbs, and the records that it goes through."""
+    disk = started(scenario).copy()
+    kinds: list[str] = []
+    records = [visible(scenario, disk)]
+
+    def look(number: int, kind: str) -> None:
+        kinds.append(kind)
+        see()
+
+    def see() -> None:
+        record = visible(scenario, disk)
+        if record != records[-1]:
+            records.append(record)
+
+    disk.hook = look
+    box = Box(ROOT, disk, scenario.limits)
+    scenario.act(box.create() if scenario.name == "create" else box.open())
+    disk.hook = None
+    see()
+    return kinds, records
+
+
+def visible(scenario: Scenario, disk: MemoryDisk) -> State | None:
+    """The record that whoever opens the store now would find; None where there is no store."""
+    try:
+        return Box(ROOT, disk.copy(), scenario.limits).open().state()
+    except StateError:
+        return None
 
 
 def settle(disk: MemoryDisk) -> None:
