@@ -94,6 +94,20 @@ def check_answers(y: Any, rows: int, task: Task, *, name: str, table: str) -> No
             raise BuildError(f"{name} must hold finite numbers, for this is a regression; drop the rows without one")
 
 
+def check_width(y: Any, task: Task, pipeline: Any, X: Any) -> None:
+    """Checks that a regression's known answers are as many for each row as the pipeline gives.
+
+    Raises:
+        BuildError: They are more or fewer.
+    """
+    if y is None or task.labels is not None or not task.has_truth:
+        return
+    known = np.shape(y)[1] if len(np.shape(y)) > 1 else 1
+    given = np.asarray(pipeline.predict(X[:1])).reshape(1, -1).shape[1]
+    if known != given:
+        raise BuildError(f"y has {known} numbers for each row, and the pipeline gives {given}; give the y of its fit")
+
+
 def check_held_out(held_out: Any, X: Any, task: Task) -> tuple[Any, Any]:
     """Checks the held-out rows against the table of the training data.
 

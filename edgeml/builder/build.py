@@ -25,6 +25,7 @@ from edgeml.builder.arguments import (
     check_answers,
     check_facts,
     check_held_out,
+    check_width,
     checked_fallback,
     full_slo,
     plain,
@@ -159,6 +160,7 @@ def build(
     task = task_of(pipeline, y)
     inferred = infer_schema(X, pipeline=pipeline, overrides=features, unknown_fields=unknown_fields)
     check_answers(y, len(X), task, name="y", table="X")
+    check_width(y, task, pipeline, X)
     X_check, y_check = check_held_out(held_out, X, task) if held_out is not None else (X, y)
     declared = _prior(task, y, pipeline, X) if fallback is None else checked_fallback(fallback, task, pipeline, X)
     candidate = find_candidate(pipeline, X, X_check, inferred, task, meta, declared, say)

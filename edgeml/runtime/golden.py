@@ -1,7 +1,7 @@
 """Golden rows: records with the answers that were expected when the bundle was built, replayed on the box.
 
 They catch what no signature can: another CPU, another ONNX Runtime, a converter's slip. Every tier and label must
-be equal; scores may differ by the bundle's tolerance, values by the tolerance times max(1, |expected|).
+be equal; scores and values may differ by the bundle's tolerance times max(1, |expected|).
 """
 
 from __future__ import annotations
@@ -115,8 +115,10 @@ def _compare(expected: Mapping[str, Any], answer: Prediction, keys: Sequence[str
         return max(abs(a - b) / max(1.0, abs(a)) for a, b in zip(wanted, got, strict=True)), ""
     if expected.get("scores") is not None:
         got_scores = answer.scores or {}
+        # Decision values have a scale of their own; for probabilities the measure is the plain difference.
         return max(
-            abs(want - got_scores.get(key, 0.0)) for key, want in zip(keys, expected["scores"], strict=False)
+            abs(want - got_scores.get(key, 0.0)) / max(1.0, abs(want))
+            for key, want in zip(keys, expected["scores"], strict=False)
         ), ""
     return 0.0, ""
 

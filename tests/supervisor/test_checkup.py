@@ -16,9 +16,8 @@ from edgeml.bundles.disk import SYSTEM, Disk, Room
 from edgeml.bundles.event import Event
 from edgeml.bundles.installation import StoreLimits
 from edgeml.bundles.record import RESERVE_BYTES
-from edgeml.monitor.link import Link
+from edgeml.monitor.link import Link, places
 from edgeml.supervisor import checkup, checkup_disk, checkup_onnxruntime
-from edgeml.supervisor.channel import SOCKET
 from edgeml.supervisor.checkup import check_up
 from edgeml.supervisor.finding import Finding, Patient
 
@@ -316,7 +315,7 @@ class TestService:
 
         def begin(store, document):
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            listener.bind(str(store.root / SOCKET))
+            listener.bind(str(places(store.root)[0]))
             listener.listen()
             opened.append(listener)
 

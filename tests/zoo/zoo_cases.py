@@ -185,4 +185,4 @@ def fitted(case: Case) -> Fitted:
     if "random_state" in estimator.get_params():
         estimator.set_params(random_state=0)
     estimator.fit(prepared, target) if case.task in ("classification", "regression") else estimator.fit(prepared)
-    return Fitted(preparation, estimator, train, y_train, held_out, y_held_out)
+    return Fitted(preparation, estimator, train, target, held_out, y_held_out)
