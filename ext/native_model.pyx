@@ -15,8 +15,8 @@ from libc.string cimport memcpy
 
 cdef extern from "native_ops.h":
     enum:
-        EDGEML_N_PRODUCT
         EDGEML_N_TREES
+        EDGEML_N_PRODUCT
         EDGEML_N_PICK
         EDGEML_N_ROUND
         EDGEML_N_SIGMOID
@@ -44,7 +44,7 @@ cdef extern from "native_ops.h":
         double *values
 
     ctypedef struct edgeml_native_operation:
-        int32_t op, to, from_ "from", count, index, constant, extra, size
+        int32_t op, to, from_ "from", count, index, constant, extra, opposite
 
     ctypedef struct edgeml_native:
         int64_t n_operations
@@ -54,6 +54,7 @@ cdef extern from "native_ops.h":
         const edgeml_ensemble *ensembles
 
     void edgeml_native_row(const edgeml_native *, const double *row, int64_t width, double *) nogil
+    int edgeml_opposite(const double *weights, int64_t n) nogil
 
 
 OPERATIONS = (
@@ -133,6 +134,13 @@ cdef class NativeModel:
             complaint = self._complaint(&self.model.operations[at], defined)
             if complaint:
                 raise ValueError(f"operation {at}: {complaint}")
+            self._prepare(&(<edgeml_native_operation *> self.memory[0])[at])
+
+    cdef void _prepare(self, edgeml_native_operation *o) noexcept:
+        """Notes what need not be worked out twice."""
+        o.opposite = (
+            o.op == EDGEML_N_PRODUCT and o.extra == 2 and edgeml_opposite(self.model.constants + o.constant, o.count)
+        )
 
     def __dealloc__(self):
         cdef int64_t at
@@ -214,7 +222,7 @@ cdef class NativeModel:
         cdef const edgeml_ensemble *e
         if not 0 <= o.op < EDGEML_N_COUNT:
             return f"there is no operation {o.op}"
-        if min(o.to, o.from_, o.count, o.index, o.constant, o.extra, o.size) < 0:
+        if min(o.to, o.from_, o.count, o.index, o.constant, o.extra, o.opposite) < 0:
             return "a negative number"
         name = OPERATIONS[o.op]
         if o.op == EDGEML_N_PRODUCT:

@@ -54,7 +54,7 @@ typedef struct {
 } edgeml_ensemble;
 
 typedef struct {
-    int32_t op, to, from, count, index, constant, extra, size;
+    int32_t op, to, from, count, index, constant, extra, opposite;
 } edgeml_native_operation;
 
 typedef struct {
@@ -145,8 +145,36 @@ EDGEML_WIDE static void edgeml_dots(const double *row, const double *w, const do
     both[1] = ((t0[0] + t0[1]) + (t0[2] + t0[3])) + t;
 }
 
-static inline void edgeml_product(const double *row, double *to, const double *constants, int64_t n, int64_t results) {
+/* One column alone; the same sums in the same order as beside another one. */
+EDGEML_WIDE static double edgeml_dot(const double *row, const double *w, int64_t n) {
+    edgeml_pack s0 = {0, 0, 0, 0}, s1 = s0;
+    double s = 0;
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        s0 += *(const edgeml_pack *) (row + i) * *(const edgeml_pack *) (w + i);
+        s1 += *(const edgeml_pack *) (row + i + 4) * *(const edgeml_pack *) (w + i + 4);
+    }
+    for (; i < n; i++) s += row[i] * w[i];
+    s0 += s1;
+    return ((s0[0] + s0[1]) + (s0[2] + s0[3])) + s;
+}
+
+/* Whether the second of two columns of weights is the first with the other sign, as binary classifiers are exported:
+ * then so is its product, to the last bit, and need not be worked out. */
+static inline int edgeml_opposite(const double *weights, int64_t n) {
+    for (int64_t i = 0; i < n; i++) if (!(weights[n + i] == -weights[i])) return 0;
+    return 1;
+}
+
+static inline void edgeml_product(
+    const double *row, double *to, const double *constants, int64_t n, int64_t results, int opposite) {
     const double *bias = constants + results * n;
+    if (opposite) {
+        const double dot = edgeml_dot(row, constants, n);
+        to[0] = dot + bias[0];
+        to[1] = -dot + bias[1];
+        return;
+    }
     for (int64_t j = 0; j < results; j += 2) {
         const int two = j + 1 < results;
         const double *w = constants + j * n;
@@ -160,7 +188,10 @@ static inline void edgeml_product(const double *row, double *to, const double *c
 static inline void edgeml_softmax(const double *from, double *to, int64_t n) {
     double largest = from[0], sum = 0;
     for (int64_t i = 1; i < n; i++) largest = from[i] > largest ? from[i] : largest;
-    for (int64_t i = 0; i < n; i++) sum += (to[i] = exp(from[i] - largest));
+    for (int64_t i = 0; i < n; i++) {
+        const double below = from[i] - largest;
+        sum += (to[i] = below == 0 ? 1 : exp(below)); /* the largest needs no exp */
+    }
     for (int64_t i = 0; i < n; i++) to[i] /= sum;
 }
 
@@ -172,7 +203,7 @@ static inline void edgeml_native_row(const edgeml_native *m, const double *row, 
         double *to = r + o.to;
         const int64_t n = o.count;
         switch (o.op) {
-        case EDGEML_N_PRODUCT: edgeml_product(from, to, constants, n, o.extra); break;
+        case EDGEML_N_PRODUCT: edgeml_product(from, to, constants, n, o.extra, o.opposite); break;
         case EDGEML_N_TREES: {
             const edgeml_ensemble *e = m->ensembles + o.index;
             for (int64_t j = 0; j < o.extra; j++) to[j] = constants[j];

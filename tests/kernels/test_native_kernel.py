@@ -203,3 +203,21 @@ def test_arrays_of_another_shape_or_type_are_refused():
     ):
         with pytest.raises(ValueError, match="input|output"):
             NativeBinding(model, rows, outputs)
+
+
+@pytest.mark.parametrize("width", [1, 8, 19])
+def test_columns_of_opposite_weights_give_what_two_columns_give(width):
+    """A binary classifier's second column is worked out from its first; changing one weight's last bit undoes that."""
+    random = np.random.default_rng(width)
+    weights, biases, rows = random.normal(size=width), np.array([0.25, -0.5]), random.normal(size=(50, width))
+    operation = np.array([[OPERATIONS.index("product"), width, 0, width, 0, 0, 2, 0]], dtype=np.int32)
+    outs = []
+    for second in (-weights, np.append(-weights[:-1], np.nextafter(-weights[-1], 0))):
+        constants = np.concatenate([weights, second, biases])
+        model = NativeModel(operation, np.array([], dtype=np.int32), constants, width=width, n_registers=width + 2)
+        outs.append(np.empty((50, 2)))
+        NativeBinding(model, rows, [(width, outs[-1])]).run()
+    short, full = outs
+    assert short[:, 0].tolist() == full[:, 0].tolist()
+    assert (short[:, 1] - biases[1]) == pytest.approx(-(short[:, 0] - biases[0]), abs=1e-12)
+    assert full[:, 1] == pytest.approx(short[:, 1], abs=1e-14)
