@@ -108,8 +108,10 @@ def show_releases(
         edgeml("status", "--store", str(box))
         edgeml("rollback", "--store", str(box), "--reason", "shown to work")
 
-        step("7. Version 3", "its model asks for 32 GiB as soon as it is loaded")
+        step("7. Version 3", "its model wants 32 GiB before it has answered anything: refused before it may serve")
         send(out, crashing(bundle, "3.0.0"), url, token)
+        if not gone_back(box, "3.0.0"):
+            raise SystemExit("version 3 was not rejected")
 
         step("8. Version 4", "its model answers NaN, and its golden rows were left out")
         bad = not_a_number(bundle, "4.0.0", record)

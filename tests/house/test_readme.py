@@ -91,7 +91,7 @@ def test_the_demo_runs(tmp_path):
         [sys.executable, "-m", "models.demo", "penguins"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for word in ("parity", "rule", "model", "curl", "ended with status 0", "0 failed"):
+    for word in ("parity", "rule", "model", "curl", "ended with status 0", "rejected", "invalid_outputs", "0 failed"):
         assert word in done.stdout
 
 
