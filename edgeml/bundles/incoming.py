@@ -24,6 +24,8 @@ from edgeml.bundles.disk import SYSTEM, Disk
 from edgeml.errors import DigestError, NotInstalledError, StorageError
 
 MOST_TRANSFERS = 64
+# How far each transfer may run ahead of what is counted.
+RECOUNT_BYTES = 1024 * 1024
 MOST_SIGNATURES = 64
 
 _BLOB = re.compile(r"[0-9a-f]{64}\Z")
@@ -100,11 +102,14 @@ class Incoming:
             OSError: The disk refused.
         """
         received = self.received(name)
-        left = self.make_room(0, keep=f"part-{name}")
+        left, since = self.make_room(0, keep=f"part-{name}"), 0
         descriptor = self._disk.reopen(self._part(name))
         try:
             for piece in pieces:
+                if since >= RECOUNT_BYTES:  # others are taking in bytes too
+                    left, since = self.make_room(0, keep=f"part-{name}"), 0
                 left -= len(piece)
+                since += len(piece)
                 if left < 0:
                     raise StorageError(
                         f"more than {self.quota_bytes} bytes would wait in {self.folder}; send smaller bundles, or "

@@ -16,17 +16,21 @@ from edgeml.bundles.archive import Limits, digest_of
 from edgeml.bundles.blobs import Blobs
 from edgeml.bundles.bundle import Bundle, config_of
 from edgeml.bundles.envelope import envelope_bytes
+from edgeml.bundles.fitting import added
 from edgeml.bundles.incoming import Incoming
 from edgeml.bundles.manifest import Descriptor, Manifest
 from edgeml.bundles.record import Record
 from edgeml.bundles.signing import Signature
-from edgeml.bundles.state import Release, bare
+from edgeml.bundles.state import Release, State, bare
+from edgeml.bundles.transitions import Change
 from edgeml.bundles.trust import Trust
-from edgeml.errors import ConflictError, DigestError, NotInstalledError, StorageError
+from edgeml.errors import ConflictError, DigestError, NotInstalledError, StateError, StorageError
 
 # What a file system may need beside a blob's bytes: blocks of the folder, of the record, of the journal.
 SLACK_BYTES = 256 * 1024
 SLACK_FILES = 8
+# What the record's generation and time may grow by until it is written.
+_STAMP_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class Installation:
         trust: Whose bundles are taken.
         limits: What the store may hold.
         clock: Seconds since 1970.
-        collect: Removes superseded bundles when the quota is spent, and blobs that nobody needs but those it is told.
+        collect: Removes superseded bundles but as many for each model as it is told, and blobs that nobody needs but
+            those it is told.
     """
 
     def __init__(
@@ -68,7 +73,7 @@ class Installation:
         trust: Trust,
         limits: StoreLimits,
         clock: Callable[[], float],
-        collect: Callable[[Collection[str]], object],
+        collect: Callable[[Collection[str], int], object],
     ) -> None:
         self._record = record
         self._incoming = incoming
@@ -98,10 +103,15 @@ class Installation:
             state = self._record.read()[0]
             self._trust.check(state, bundle.manifest_bytes, bundle.signatures, now=max(self._clock(), state.last_time))
             release = self._release(bundle.config, bundle.version, bundle.manifest_bytes, bundle.signatures)
-            transitions.install(state, bundle.name, digest, release)
+
+            def named(now: State) -> Change:
+                return transitions.install(now, bundle.name, digest, release)
+
+            named(state)
             envelopes = [envelope_bytes(bundle.manifest_bytes, each) for each in bundle.signatures]
             contents = {bare(digest_of(data)): data for data in [*bundle.blobs.values(), *envelopes]}
             contents[digest] = bundle.manifest_bytes
+            self._need_place(named, contents)
             self._need_room({hex_digest: len(data) for hex_digest, data in contents.items()})
             written: list[str] = []
             try:
@@ -113,7 +123,7 @@ class Installation:
                 # Gives a full disk its room back; and what may not be synced must not be found here by the next try.
                 self._blobs.discard(written)
                 raise
-            self._record.change(lambda now: transitions.install(now, bundle.name, digest, release), who=who)
+            self._record.change(named, who=who, adds=True)
         return digest
 
     def from_waiting(self, digest: str, *, who: str) -> str:
@@ -149,10 +159,17 @@ class Installation:
                 self._check_present(where, descriptor)
             config = config_of(manifest, self._trust.read(bare(manifest.config.digest), manifest.config.size))
             release = self._release(config, manifest.version, manifest_bytes, signatures)
-            transitions.install(state, manifest.name, digest, release)
+
+            def named(now: State) -> Change:
+                return transitions.install(now, manifest.name, digest, release)
+
+            named(state)
             names = [*needed, *release.envelopes, digest]
+            self._need_place(named, names)
             self._need_room({name: self._incoming.size(name) or 0 for name in names})
-            moved = [name for name in names if self._incoming.size(name) is not None]
+            here = [name for name in names if self._incoming.size(name) is not None]
+            # What others have already, whole, stays where it is: a move that is undone would take it away from them.
+            moved = [name for name in here if self._blobs.verified_size(name) is None]
             for name in moved:
                 self._blobs.take_in(self._incoming.folder / name)
             try:
@@ -160,9 +177,9 @@ class Installation:
             except OSError:
                 self._blobs.give_back(moved, self._incoming.folder)
                 raise
-            self._record.change(lambda now: transitions.install(now, manifest.name, digest, release), who=who)
+            self._record.change(named, who=who, adds=True)
             with suppress(OSError):
-                self._incoming.drop([digest, *noted])
+                self._incoming.drop([digest, *noted, *here])
         return digest
 
     def check_waiting(self, digest: str) -> Manifest:
@@ -216,6 +233,21 @@ class Installation:
         envelopes = tuple(sorted(bare(digest_of(envelope_bytes(manifest, each))) for each in signatures))
         return Release(version, epoch=epoch, envelopes=envelopes, installed=self._clock())
 
+    def _need_place(self, named: Callable[[State], Change], spare: Collection[str]) -> None:
+        """Makes room in the record, removing superseded bundles where it is nearly full."""
+        for keep in (self._limits.keep, 0, None):
+            state = self._record.read()[0]
+            larger, _ = named(state)
+            try:
+                if larger is not state:
+                    added(state, larger, slack_bytes=_STAMP_BYTES)
+                return
+            except StateError:
+                if keep is None:
+                    raise
+            # What is here already and waits for its name in the record must not be taken for garbage.
+            self._collect(spare, keep)
+
     def _need_room(self, sizes: Mapping[str, int]) -> None:
         """Makes room for blobs, removing superseded bundles where the quota asks for it."""
         new = {name: size for name, size in sizes.items() if self._blobs.size(name) is None}
@@ -223,7 +255,7 @@ class Installation:
         used = self._blobs.used()
         if used + wanted > self._limits.quota_bytes:
             # What is here already and waits for its name in the record must not be taken for garbage.
-            self._collect(sizes.keys())
+            self._collect(sizes.keys(), 0)
             used = self._blobs.used()
         if used + wanted > self._limits.quota_bytes:
             raise StorageError(

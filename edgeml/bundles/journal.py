@@ -2,9 +2,10 @@
 
 1. It is told after a change is on the disk, and decides nothing: a journal that cannot be written never stops a change.
    What could not be written is kept in memory (bounded) and written with the next event.
-2. Each line carries the whole record as it was after the change, so that the newest line can stand in for a record
-   that is lost together with its backup.
+2. The last line of a change carries the whole record as it was after it, so that it can stand in for a record that is
+   lost together with its backup. Only the newest generations keep theirs: a record may have 32 KiB.
 3. It keeps the newest events only, within a bound.
+4. Lines of two processes may be written in another order than their changes were made; the generation tells.
 
 SQLite runs in WAL mode with full syncing: one small write for each event, and events are rare.
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from edgeml.bundles.event import Event
 
 KEPT_EVENTS = 5_000
+KEPT_STATES = 8
 WAITING_EVENTS = 200
 
 _SCHEMA = """
@@ -33,7 +35,12 @@ _INSERT = (
     "INSERT INTO events (at, who, kind, model, digest, reason, signal, generation, state) VALUES (?,?,?,?,?,?,?,?,?)"
 )
 _SELECT = "SELECT id, at, who, kind, model, digest, reason, signal, generation FROM events"
-_Row = tuple[float, str, str, str, str, str, str, int, bytes]
+# Also takes the states that an earlier edgeml wrote into every line.
+_FORGET_STATES = (
+    "UPDATE events SET state = NULL WHERE state IS NOT NULL AND generation <= (SELECT max(generation) FROM events) - ?"
+)
+_LAST_STATE = "SELECT state FROM events WHERE state IS NOT NULL ORDER BY generation DESC, id DESC LIMIT 1"
+_Row = tuple[float, str, str, str, str, str, str, int, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +89,16 @@ class Journal:
             state: The whole record after the events.
         """
         with self._lock:
-            self._waiting.extend(
-                (at, who, each.kind, each.model, each.digest, each.reason, each.signal, generation, state)
-                for each in events
-            )
+            for number, each in enumerate(events, start=1):
+                kept = state if number == len(events) else None
+                self._waiting.append(
+                    (at, who, each.kind, each.model, each.digest, each.reason, each.signal, generation, kept)
+                )
             try:
                 with self._open() as database, database:
                     database.executemany(_INSERT, list(self._waiting))
                     database.execute("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (KEPT_EVENTS,))
+                    database.execute(_FORGET_STATES, (KEPT_STATES,))
                 self._waiting.clear()
                 self.failure = ""
             except (sqlite3.Error, OSError) as error:
@@ -112,10 +121,10 @@ class Journal:
         return [Entry(row[0], row[1], row[2], Event(*row[3:8]), row[8]) for row in rows]
 
     def last_state(self) -> bytes | None:
-        """The record as it stood after the newest event; None where nobody knows."""
+        """The record of the highest generation that was written down; None where nobody knows."""
         try:
             with self._open() as database:
-                row = database.execute("SELECT state FROM events ORDER BY id DESC LIMIT 1").fetchone()
+                row = database.execute(_LAST_STATE).fetchone()
         except (sqlite3.Error, OSError):
             return None
         return None if row is None else bytes(row[0])

@@ -12,6 +12,7 @@
    could have the blocks.
 6. What is already so is success too, and success outlives a power cut: whoever made it so may have been killed before
    the folder was synced, so it is synced now.
+7. A full record refuses additions only. Any other change is made to fit (``fitting``).
 
 Sources: the fsync findings of PostgreSQL ("fsyncgate", 2018) for rule 4; SWUpdate's advice of one record for rule 1.
 """
@@ -27,6 +28,7 @@ from pathlib import Path
 from edgeml.bundles.disk import Disk
 from edgeml.bundles.event import Event
 from edgeml.bundles.files import forget, temporary_name, write_new
+from edgeml.bundles.fitting import added, fitted
 from edgeml.bundles.journal import Journal
 from edgeml.bundles.state import MAX_BYTES, State
 from edgeml.bundles.transitions import Change
@@ -78,15 +80,19 @@ class Record:
             self._replace(state, None, spend_reserve=False)
         self._note([Event("settings", reason="the store was made")], state, "cli")
 
-    def change(self, transition: Callable[[State], Change], *, who: str, spend_reserve: bool = False) -> State:
+    def change(
+        self, transition: Callable[[State], Change], *, who: str, spend_reserve: bool = False, adds: bool = False
+    ) -> State:
         """Replaces the record by what a transition makes of it.
 
         Args:
             transition: From the record as it is to the record as it shall be, and the events of the change.
             who: For the journal.
             spend_reserve: Whether the reserve may be given up for it.
+            adds: Whether it adds what the box could do without, so that a record that is nearly full refuses it.
 
         Raises:
+            StateError: It adds something, and the record is nearly full.
             StorageError: This process takes no more changes, or nobody knows whether this one will last.
             EdgemlError: What the transition raises; nothing has changed then.
             OSError: The disk refused; nothing has changed then.
@@ -101,6 +107,9 @@ class Record:
                     self._sync(state)
                 return state
             changed = replace(changed, generation=state.generation + 1, last_time=max(self._clock(), state.last_time))
+            about = {each.digest for each in events}
+            changed, forgotten = added(state, changed, about) if adds else fitted(changed, about)
+            events = (*forgotten, *events)
             self._replace(changed, state if whole else None, spend_reserve=spend_reserve)
             if not whole:
                 events = (Event("recovered", reason="the record was damaged; its backup took its place"), *events)

@@ -143,15 +143,23 @@ class State:
         Raises:
             StateError: It is larger than a record may be.
         """
-        document = _document(self)
-        document["check"] = _check(document)
-        data = canonical(document, "the store's state", error=StateError)
+        data = self._written()
         if len(data) > MAX_BYTES:
             raise StateError(
                 f"the store's state has {len(data)} bytes, and at most {MAX_BYTES} are written; remove releases "
                 "with 'edgeml gc --keep 0'"
             )
         return data
+
+    @property
+    def size(self) -> int:
+        """Bytes that the record takes on the disk, also where that is more than it may."""
+        return len(self._written())
+
+    def _written(self) -> bytes:
+        document = _document(self)
+        document["check"] = _check(document)
+        return canonical(document, "the store's state", error=StateError)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> State:

@@ -9,6 +9,11 @@
       journal.db                      what happened and why (``journal``)
       reserve                         blocks that are given up so that going back works on a full disk
       lock, install.lock              held among processes; never removed
+      supervisor.lock, worker.lock    held by the one supervisor and by the worker that answers
+      supervisor.sock                 where that supervisor is asked (``monitor.link``); another name on some systems
+      pull.lock, budget.json          one pull at a time; bytes pulled today (``store_pull``, ``byte_budget``)
+      tokens.json                     hashes of the management plane's tokens (``supervisor.tokens``)
+      trials.json                     what trials have counted so far (``supervisor.trials``)
 
 1. Every transition is one replacement of ``state.json`` (``record``).
 2. Bytes first, names after: a record names a bundle only when all its blobs are synced, and blobs are removed only when
@@ -86,7 +91,7 @@ class Store:
             trust=self.trust,
             limits=self.limits,
             clock=clock,
-            collect=lambda spare: self._collect(0, "store", spare),
+            collect=lambda spare, keep: self._collect(keep, "store", spare),
         )
 
     @classmethod
@@ -253,17 +258,26 @@ class Store:
             lambda state: transitions.confirm(state, model, digest, reason=reason, signal=signal), who=who
         )
 
-    def roll_back(self, model: str, to: str | None = None, *, reason: str, signal: str = "", who: str = "cli") -> State:
+    def roll_back(
+        self,
+        model: str,
+        to: str | None = None,
+        *,
+        leave: str | None = None,
+        reason: str,
+        signal: str = "",
+        who: str = "cli",
+    ) -> State:
         """Goes back; works on a full disk. See ``transitions.roll_back``."""
         return self._record.change(
-            lambda state: transitions.roll_back(state, model, to, reason=reason, signal=signal),
+            lambda state: transitions.roll_back(state, model, to, leave=leave, reason=reason, signal=signal),
             who=who,
             spend_reserve=True,
         )
 
     def deny(self, digest: str, *, reason: str, who: str = "cli") -> State:
         """Forbids a bundle that does not answer now; see ``transitions.deny``."""
-        return self._record.change(lambda state: transitions.deny(state, digest, reason=reason), who=who)
+        return self._record.change(lambda state: transitions.deny(state, digest, reason=reason), who=who, adds=True)
 
     def allow(self, digest: str, *, who: str = "cli") -> State:
         """Lifts a denial; see ``transitions.allow``."""
@@ -291,10 +305,12 @@ class Store:
         self._record.change(counted, who="supervisor", spend_reserve=True)
         return answer
 
-    def withdraw(self, model: str, *, reason: str) -> State:
+    def withdraw(self, model: str, *, leave: str | None = None, reason: str) -> State:
         """Ends a trial for which the box was at fault; see ``transitions.withdraw``."""
         return self._record.change(
-            lambda state: transitions.withdraw(state, model, reason=reason), who="supervisor", spend_reserve=True
+            lambda state: transitions.withdraw(state, model, leave=leave, reason=reason),
+            who="supervisor",
+            spend_reserve=True,
         )
 
     def died(self, how: str) -> State:
@@ -334,7 +350,7 @@ class Store:
             word = f"unsigned {fresh.allow_unsigned}, orders {fresh.require_order}, device {fresh.device!r}"
             return fresh, (Event("settings", reason=word),)
 
-        return self._record.change(changed, who=who)
+        return self._record.change(changed, who=who, adds=True)
 
     def change_keyring(self, successor: Keyring, *, who: str = "cli") -> State:
         """Puts the next keyring in the place of the one that is trusted.

@@ -133,14 +133,27 @@ def confirm(state: State, name: str, digest: str | None = None, *, reason: str =
     return _confirm(state, name, wanted, Event("confirmed", name, wanted, reason, signal))
 
 
-def roll_back(state: State, name: str, to: str | None = None, *, reason: str, signal: str = "") -> Change:
+def roll_back(
+    state: State, name: str, to: str | None = None, *, leave: str | None = None, reason: str, signal: str = ""
+) -> Change:
     """Goes back: from a bundle on trial to the active one, otherwise to the previous or a named one.
+
+    Args:
+        state: The record.
+        name: Name of the model.
+        to: Digest to go back to; None for the one before.
+        leave: Digest to go back from: where another bundle answers by now, somebody else has gone back already, and
+            nothing is done. Whoever decided on a look at the record must name it.
+        reason: Why.
+        signal: What caused it; empty for a person's decision.
 
     Raises:
         NotInstalledError: There is nothing to go back to.
         OrderError: The one to go back to was never confirmed here, is denied, or is below the security epoch.
     """
     model = _known(state, name)
+    if leave is not None and bare(leave) != (model.candidate or model.active):
+        return state, NOTHING
     target = None if to is None else bare(to)
     events: list[Event] = []
     if model.candidate is not None and target != model.candidate:
@@ -167,6 +180,11 @@ def roll_back(state: State, name: str, to: str | None = None, *, reason: str, si
         model = _denied(model, model.active, reason)
     state = state.with_model(name, replace(model, candidate=target))
     state, _ = _confirm(state, name, target, Event("confirmed", name, target))
+    # Gone back to is not confirmed anew: the next death must not be blamed on it before newer bundles of other models.
+    model = state.models[name]
+    kept = replace(model.releases[target], confirmed=release.confirmed)
+    model = replace(model, releases=MappingProxyType(dict(model.releases) | {target: kept}))
+    state = state.with_model(name, model)
     return state, (*events, Event("activated", name, target, f"gone back to: {reason}", signal))
 
 
@@ -208,7 +226,7 @@ def allow(state: State, digest: str) -> Change:
     return state.with_model(name, model), (Event("allowed", name, digest),)
 
 
-def withdraw(state: State, name: str, *, reason: str) -> Change:
+def withdraw(state: State, name: str, *, leave: str | None = None, reason: str) -> Change:
     """Ends a trial for which the box, not the bundle, was at fault: nothing is denied, it can be tried again.
 
     Raises:
@@ -218,6 +236,8 @@ def withdraw(state: State, name: str, *, reason: str) -> Change:
     if model.candidate is None:
         raise NotInstalledError(f"{name}: nothing is on trial; see 'edgeml releases'")
     digest = model.candidate
+    if leave is not None and bare(leave) != digest:
+        return state, NOTHING
     mark = "superseded" if model.releases[digest].confirmed else "installed"
     model = replace(model, candidate=None, tries_left=0, releases=_marked(model, digest, mark))
     return state.with_model(name, model), (Event("withdrawn", name, digest, reason, "box"),)
@@ -293,26 +313,30 @@ def died(state: State, *, how: str) -> Change:
     """
     if any(model.candidate is not None for model in state.models.values()):
         return state, NOTHING
-    answering = [
-        (model.releases[model.active].confirmed, name, model.active)
-        for name, model in state.models.items()
-        if model.active is not None
-    ]
-    if not answering:
+    answering = {name: model for name, model in state.models.items() if model.active is not None}
+    # A model that was gone back from for such deaths, and they went on, is not the one; nought left marks it.
+    suspects = {name: model for name, model in answering.items() if model.deaths_left} or answering
+    if not suspects:
         return state, NOTHING
-    _, name, active = max(answering)
-    model = state.models[name]
-    left = model.deaths_left - 1
+    name = max(suspects, key=lambda each: (_last_confirmed(suspects[each]), each))
+    model = suspects[name]
+    active = str(model.active)
+    left = (model.deaths_left or TRIES) - 1
     if left > 0:
         model = replace(model, deaths_left=left)
         return state.with_model(name, model), (Event("died", name, active, how),)
     reason = f"the process died {TRIES} times while it answered, last: {how}"
     try:
-        return roll_back(state, name, reason=reason, signal="process_deaths")
+        state, events = roll_back(state, name, reason=reason, signal="process_deaths")
     except (NotInstalledError, OrderError):
         abandoned = replace(_denied(model, active, reason), active=None)
         word = f"{reason}; there is nothing to go back to"
         return state.with_model(name, abandoned), (Event("rolled_back", name, active, word, "process_deaths"),)
+    return state.with_model(name, replace(state.models[name], deaths_left=0)), events
+
+
+def _last_confirmed(model: ModelState) -> int:
+    return model.releases[model.active].confirmed if model.active is not None else 0
 
 
 def healthy(state: State) -> Change:
@@ -375,7 +399,13 @@ def _confirm(state: State, name: str, digest: str, event: Event) -> Change:
         min_epoch=max(model.min_epoch, release.epoch),
         releases=MappingProxyType(releases),
     )
-    if previous is None or previous == digest or previous in model.denied:
+    if (
+        previous is None
+        or previous == digest
+        or previous in model.denied
+        # Going back to it would be refused, so it is not offered, nor kept in the place of one that would be taken.
+        or model.releases[previous].epoch < model.min_epoch
+    ):
         previous = _next_best(model)
     return state.with_model(name, replace(model, previous=previous)), (event,)
 
@@ -388,6 +418,7 @@ def _next_best(model: ModelState) -> str | None:
         if release.confirmed
         and digest != model.active
         and digest not in model.denied
+        and release.state != "rejected"  # its denial may have been forgotten, and nobody has asked for it since
         and release.epoch >= model.min_epoch
     ]
     return max(fit, key=lambda digest: model.releases[digest].confirmed, default=None)

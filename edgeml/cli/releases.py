@@ -118,7 +118,9 @@ def rollback(model: str | None, which: str | None, reason: str, wait_s: float, r
     state = store.state()
     name = pick_model(state, model)
     target = None if which is None else find_release(state, which, name)
-    store.roll_back(name, target, reason=reason)
+    now = state.model(name)
+    # What answered when the command was given: a trial that ends by itself meanwhile must not cost another bundle.
+    store.roll_back(name, target, leave=now.candidate or now.active, reason=reason)
     with _working(_STEPS["swap"]):
         told = _followed(store, name, wait_s, as_json)
     _report(store, name, told, as_json)

@@ -36,6 +36,7 @@ from edgeml.runtime.onnx_scan import scan
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.confinement import Confinement, confine
+from edgeml.serving.faults import says_no_memory
 from edgeml.serving.limits import Limits
 from edgeml.serving.memory import give_back
 from edgeml.serving.warm_up import check_golden_rows, warm
@@ -45,8 +46,6 @@ REASON_MAX_CHARACTERS = 4000
 # Address space that is mapped and hardly touched: ONNX Runtime's code, stacks of threads, what malloc holds ready.
 # What is really used is measured, and judged by the parent.
 ADDRESS_SLACK_BYTES = 192 * 1024 * 1024
-# How ONNX Runtime, the C++ library and numpy say that there is no memory.
-_NO_MEMORY = ("bad allocation", "bad_alloc", "failed to allocate", "out of memory", "unable to allocate")
 
 
 class _Refusal(Exception):
@@ -248,7 +247,7 @@ class _Memory:
 
 def _refuse(code: str, error: Exception) -> NoReturn:
     text = str(error) or type(error).__name__
-    if code in ("model", "golden_rows") and any(words in text.lower() for words in _NO_MEMORY):
+    if code in ("model", "golden_rows") and says_no_memory(text):
         code = "memory"
     raise _Refusal(code, text) from error
 

@@ -23,6 +23,7 @@ from edgeml.errors import EdgemlError
 from edgeml.monitor.free_memory import free_memory_bytes
 from edgeml.monitor.tally import Tally
 from edgeml.runtime.engine import Engine
+from edgeml.serving.faults import is_the_box
 
 # Memory that must remain free beside two bundles: requests, the page cache, everybody else on the box.
 RESERVE_BYTES = 32 * 1024 * 1024
@@ -159,7 +160,7 @@ class Lineup:
                 self._loaded[digest] = _afresh(self._loaded[digest])
         except Exception as error:
             # A loader's own mistake counts as the bundle's fault: it is this bundle that brings it out.
-            box = isinstance(error, (OSError, MemoryError))
+            box = is_the_box(error)
             reason = f"{error}" if isinstance(error, (EdgemlError, OSError)) else f"{type(error).__name__}: {error}"
             answering = self._serving.get(model)
             if answering is None:

@@ -213,6 +213,9 @@ def _judged(end: _End, budget: Budget) -> Admission:
         raise AdmissionError(
             f"the process that tried the bundle wrote more than {ANSWER_MAX_BYTES} bytes{_said(end)}", code="crash"
         )
+    if -end.status in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Nothing in a bundle sends these: somebody ended the process.
+        raise OSError(f"this box could not try the bundle: the process for it {_fate(end)}{_said(end)}")
     if end.status < 0:
         raise _killed(-end.status, end, budget)
     document = _document(end) if end.status == 0 else None

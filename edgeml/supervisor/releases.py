@@ -197,7 +197,8 @@ class Releases:
                     return self._followed("rollback", name, model.candidate or model.active or "")
             elif left is not None and left != (model.candidate or model.active):
                 return self._followed("rollback", name, model.candidate or model.active or "")
-            self.store.roll_back(name, target, reason=reason, who=who)
+            seen = left or model.candidate or model.active
+            self.store.roll_back(name, target, leave=seen, reason=reason, who=who)
             return self._followed("rollback", name, self.store.state().models[name].active or "")
 
     def deny(self, name: str, wanted: str, *, reason: str, who: str) -> Operation:

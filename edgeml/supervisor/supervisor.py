@@ -89,6 +89,8 @@ class Supervisor:
         self._said = Said(say, clock)
         # Bundles on trial that have failed and that the disk still says to try: not loaded any more.
         self._shunned: set[str] = set()
+        # Models gone back with because their active bundle did not load; until one does.
+        self._went_back: set[str] = set()
 
     # For other threads
 
@@ -279,6 +281,8 @@ class Supervisor:
         self._worker = WorkerState(deaths=deaths, start_at=self._clock() + pause_s(deaths), turn=worker.turn)
         self._say(f"the worker {how}; it is started again")
         self._notifier.status(f"the worker {how}")
+        if not worker.ordered:
+            return  # it was told of no bundle yet, so none is to blame
         self.trials.worker_died(how)
         if not worker.blamed and not worker.serves_what_is_gone(self.store.state()):
             self.store.died(how)
@@ -295,7 +299,7 @@ class Supervisor:
         if self.store.state().model(model).candidate != digest:
             return
         try:
-            self.store.roll_back(model, reason=reason, signal=word, who="supervisor")
+            self.store.roll_back(model, leave=digest, reason=reason, signal=word, who="supervisor")
         except (StoreError, OSError):
             if digest not in self._shunned:
                 self._shunned.add(digest)
@@ -387,6 +391,7 @@ class Supervisor:
         self._generation = orders.state.generation
         self._shunned &= {model.candidate for model in orders.state.models.values() if model.candidate}
         self.trials.follow(orders.state)
+        worker.ordered = worker.ordered or any(each["digest"] for each in orders.models)
         worker.turn += 1
         self._tell({"kind": "serve", "turn": worker.turn, "models": orders.models})
 
@@ -408,6 +413,8 @@ class Supervisor:
         for name, found in document["models"].items():
             digest = found.get("digest")
             worker.serving[name] = Serving(digest, digest is not None, str(found.get("reason", "")))
+            if digest is not None and not found.get("failed"):
+                self._went_back.discard(name)
             if found.get("failed"):
                 failed.append((name, found))
                 worker.trying.discard(str(found["failed"]))
@@ -443,12 +450,15 @@ class Supervisor:
                 self._retry_at = self._clock() + RETRY_S
                 if model.candidate != digest:
                     return False
-                self.store.withdraw(name, reason=reason)
+                self.store.withdraw(name, leave=digest, reason=reason)
             elif model.candidate == digest:
                 self._end_trial(name, digest, reason, "load_failed")
-            elif model.active == digest and model.previous is not None:
-                self.store.roll_back(name, reason=reason, signal="load_failed", who="supervisor")
+            elif model.active == digest and model.previous is not None and name not in self._went_back:
+                # Once: where the next confirmed one does not load either, it is not the bundles that are at fault.
+                self._went_back.add(name)
+                self.store.roll_back(name, leave=digest, reason=reason, signal="load_failed", who="supervisor")
             else:
+                self._retry_at = self._clock() + RETRY_S
                 return False
         except (StoreError, OSError) as error:
             self._say(f"{name}: the store refuses to go back: {error}")

@@ -78,6 +78,7 @@ class WorkerState:
     since: float = 0.0
     loading: bool = True
     healthy: bool = False
+    ordered: bool = False
     blamed: bool = False
     deaths: int = 0
     start_at: float | None = None

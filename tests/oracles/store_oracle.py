@@ -57,7 +57,9 @@ class Oracle:
         to = to or self.previous
         need(to in self.confirmed and to not in self.denied and self.installed.get(str(to), -1) >= self.floor)
         self.denied |= {self.active} - {None}  # type: ignore[arg-type]
+        at = self.confirmed[str(to)]
         self._answer(str(to))
+        self.confirmed[str(to)] = at
 
     def deny(self, version: str) -> None:
         need(version in self.installed and version not in (self.active, self.candidate))
@@ -79,11 +81,13 @@ class Oracle:
     def died(self) -> None:
         if self.candidate is not None or self.active is None:
             return
-        if self.deaths > 1:
-            self.deaths -= 1
+        left = (self.deaths or 3) - 1
+        if left:
+            self.deaths = left
             return
         try:
             self.roll_back()
+            self.deaths = 0
         except Refused:
             self.denied.add(self.active)
             self.active = None
@@ -105,7 +109,7 @@ class Oracle:
         self.floor = max(self.floor, self.installed[version])
         if old not in (None, version) and old not in self.denied:
             self.previous = old
-        if self.previous in (None, version) or self.previous in self.denied:
+        if self.previous in self.denied | {None, version} or self.installed[str(self.previous)] < self.floor:
             self.previous = self._best()
 
     def _best(self) -> str | None:
