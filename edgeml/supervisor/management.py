@@ -93,7 +93,7 @@ class Doors:
 
     threads: int = 16
     connections: int = 64
-    per_address: int = 16
+    per_address: int = 8
     header_bytes: int = 16 * 1024
     body_bytes: int = 1024**3
     patience: Patience = field(default_factory=Patience)
