@@ -34,7 +34,6 @@ from edgeml.supervisor.left_behind import end_left_behind, is_left_behind
 from edgeml.supervisor.notify import Notifier
 from edgeml.supervisor.orders import orders_for
 from edgeml.supervisor.said import Said
-from edgeml.supervisor.trial_counters import Counters
 from edgeml.supervisor.trials import Trials
 from edgeml.supervisor.worker_process import CANNOT_LISTEN, WorkerProcess, address_of, is_reachable, pause_s
 from edgeml.supervisor.worker_state import Serving, Waiting, WorkerOptions, WorkerState
@@ -42,6 +41,8 @@ from edgeml.supervisor.worker_state import Serving, Waiting, WorkerOptions, Work
 TICK_S = 0.5
 # When a bundle that the box could not read or hold is tried again.
 RETRY_S = 30.0
+# ... and when orders that could not be made or given are tried again.
+FOLLOW_RETRY_S = 2.0
 # How long a worker that another supervisor left behind has to come forward.
 ADOPT_S = 10.0
 
@@ -227,9 +228,10 @@ class Supervisor:
         with suppress(EdgemlError, OSError):
             stamp = self.store.stamp()
             if stamp != self._stamp:
-                self._stamp = stamp
                 if self.store.state().generation != self._generation:
                     self._follow()
+                # Only now: what could not be read or followed is looked at again with the next tick.
+                self._stamp = stamp
 
     def _on_nudge(self, answer: Callable[[dict[str, Any]], None], timeout_s: float) -> None:
         self._waiting.append(Waiting(answer, self._clock() + timeout_s))
@@ -383,10 +385,12 @@ class Supervisor:
         process.watch(lambda each, how: self._events.put(("ended", each, how)))
 
     def _follow(self) -> None:
-        """Tells the worker what the record says, if that is not what it does."""
+        """Tells the worker what the record says; where that fails, it is tried again soon, without being asked."""
         worker = self._worker
         if worker.link is None:
             return
+        again = self._retry_at
+        self._retry_at = self._clock() + FOLLOW_RETRY_S
         orders = orders_for(self.store, worker, self._shunned, say=self._said.now_and_then)
         self._generation = orders.state.generation
         self._shunned &= {model.candidate for model in orders.state.models.values() if model.candidate}
@@ -394,6 +398,7 @@ class Supervisor:
         worker.ordered = worker.ordered or any(each["digest"] for each in orders.models)
         worker.turn += 1
         self._tell({"kind": "serve", "turn": worker.turn, "models": orders.models})
+        self._retry_at = again
 
     def _tell(self, document: dict[str, Any]) -> None:
         """Tells the worker something; one that has gone says hello again, or its end is seen."""
@@ -471,15 +476,8 @@ class Supervisor:
         loading = document.get("loading") or {}
         worker.load, worker.load_s = str(loading.get("digest", "")), float(loading.get("seconds", 0.0))
         assert worker.process is not None
-        state = self.store.state() if self.trials.progress() else None
-        for name, by_digest in document.get("models", {}).items():
-            counters = {}
-            for digest, found in by_digest.items():
-                with suppress(ValueError, TypeError):
-                    counters[digest] = Counters.from_mapping(found)
-            if state is not None:
-                previous = state.model(name).active
-                self.trials.observe(name, counters, previous, life=worker.process.life)
+        if self.trials.progress():
+            self.trials.report(document.get("models", {}), self.store.state(), life=worker.process.life)
 
     def _announce(self) -> None:
         if self._announced:

@@ -98,6 +98,22 @@ class Trials:
         if digest in counters:
             trial.observe(self._clock(), counters[digest], counters.get(previous or ""), worker_life=life)
 
+    def report(self, models: Mapping[str, Any], state: State, *, life: int) -> None:
+        """Takes what a worker tells of all its models.
+
+        Args:
+            models: By model and hex digest, as the worker sends it; what is no report is left out.
+            state: The record; it says with whom the bundles on trial are compared.
+            life: Number of the worker's life.
+        """
+        for model, by_digest in models.items():
+            counters = {}
+            for digest, found in by_digest.items():
+                with suppress(ValueError, TypeError):
+                    counters[digest] = Counters.from_mapping(found)
+            if model in self._trials:
+                self.observe(model, counters, state.model(model).active, life=life)
+
     def worker_died(self, how: str) -> None:
         """Notes that the worker died without having been told to."""
         for _, trial in self._trials.values():
