@@ -23,10 +23,19 @@ from edgeml.monitor.latency import LatencyMonitor
 from edgeml.monitor.tally import Tally
 from edgeml.runtime.answer_tensors import OF_A_BARE_MODEL, Inference, inference
 from edgeml.runtime.fallback import is_invalid
+from edgeml.runtime.golden import GoldenReport
 from edgeml.runtime.prediction import FALLBACK, TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Envelope
 from edgeml.runtime.tensor_predictor import TensorPredictor
+
+# What a question may take for each of its rows, beyond what any question may: a batch of thousands is not stuck for
+# being slow. Only questions that are far slower than any of use are meant to be seen.
+ROW_NS = 10_000_000
+# A golden row is a question of its own, and has the time of one.
+GOLDEN_ROWS = 1000
+# So much of a JSON body is taken for a row, before anybody has read it.
+ROW_BYTES = 64
 
 
 class Engine:
@@ -60,7 +69,7 @@ class Engine:
         self.tally = tally if tally is not None else Tally()
         self.card = card
         self._clock = clock
-        # Thread -> when its question came to the predictor.
+        # Thread -> until when its question may be with the predictor, without the patience that each question gets.
         self._asking: dict[int, int] = {}
 
     @property
@@ -79,9 +88,19 @@ class Engine:
         return self.predictor.digest
 
     def stuck_s(self) -> float:
-        """For how many seconds the slowest question has been with the predictor; 0 where none is."""
-        began = min(self._asking.copy().values(), default=None)
-        return 0.0 if began is None else max(0, self._clock() - began) / 1e9
+        """For how many seconds a question has been with the predictor beyond ``ROW_NS`` for each of its rows.
+
+        Returns:
+            Of the one that is the most beyond; 0 where none is.
+        """
+        due = min(self._asking.copy().values(), default=None)
+        return 0.0 if due is None else max(0, self._clock() - due) / 1e9
+
+    def golden_check(self) -> GoldenReport:
+        """Asks the golden rows again; see ``Predictor.golden_check``. One that hangs is seen as stuck."""
+        rows = GOLDEN_ROWS * len(self.predictor.golden)
+        report: GoldenReport = self._ask(lambda predictor: predictor.golden_check(), self.predictor, rows)[0]
+        return report
 
     def counters(self, *, rss_bytes: int = 0) -> dict[str, Any]:
         """What this bundle did since it was loaded, as a supervisor takes it; see ``Tally.document``."""
@@ -108,21 +127,23 @@ class Engine:
 
     def predict_json(self, body: bytes) -> tuple[Envelope, Sequence[Prediction]]:
         """Answers the body of a records request; see ``Predictor.predict_json``."""
-        (envelope, answers), elapsed = self._ask(self._records().predict_json, body)
+        predictor = self._records()
+        rows = min(len(body) // ROW_BYTES, predictor.reader.max_rows)
+        (envelope, answers), elapsed = self._ask(predictor.predict_json, body, rows)
         self._observe(answers, elapsed)
         return envelope, answers
 
     def predict_many(self, records: Any) -> Sequence[Prediction]:
         """Answers many records; see ``Predictor.predict_many``."""
-        return self._timed(self._records().predict_many, records)
+        return self._timed(self._records().predict_many, records, _length(records))
 
     def predict_columns(self, columns: Mapping[str, ArrayLike]) -> Sequence[Prediction]:
         """Answers records given by columns; see ``Predictor.predict_columns``."""
-        return self._timed(self._records().predict_columns, columns)
+        return self._timed(self._records().predict_columns, columns, _longest(columns))
 
     def predict_matrix(self, matrix: NDArray[Any]) -> Sequence[Prediction]:
         """Answers records given as an array; see ``Predictor.predict_matrix``."""
-        return self._timed(self._records().predict_matrix, matrix)
+        return self._timed(self._records().predict_matrix, matrix, _length(matrix))
 
     def infer(self, tensors: Mapping[str, NDArray[Any]]) -> Inference:
         """Answers an inference request of the Open Inference Protocol.
@@ -142,11 +163,11 @@ class Engine:
         predictor = self.predictor
         if isinstance(predictor, TensorPredictor):
             outputs: dict[str, NDArray[Any]]
-            outputs, elapsed = self._ask(self._infer, tensors)
+            outputs, elapsed = self._ask(self._infer, tensors, _longest(tensors))
             self._clocked("model", elapsed)
             return Inference(outputs, OF_A_BARE_MODEL)
         if set(tensors) == {"input"} and "input" not in predictor.schema.slots:
-            return inference(self._timed(predictor.predict_matrix, tensors["input"]), predictor)
+            return inference(self.predict_matrix(tensors["input"]), predictor)
         columns = {}
         for name, array in tensors.items():
             if array.ndim == 2 and array.shape[1] == 1:
@@ -158,7 +179,7 @@ class Engine:
                     field=name,
                 )
             columns[name] = array
-        return inference(self._timed(predictor.predict_columns, columns), predictor)
+        return inference(self.predict_columns(columns), predictor)
 
     def _records(self) -> Predictor:
         predictor = self.predictor
@@ -169,10 +190,10 @@ class Engine:
             )
         return predictor
 
-    def _ask(self, call: Callable[[Any], Any], question: Any) -> tuple[Any, int]:
+    def _ask(self, call: Callable[[Any], Any], question: Any, rows: int = 1) -> tuple[Any, int]:
         """Asks the predictor; gives its answer and the nanoseconds that it took."""
         me, start = get_ident(), self._clock()
-        self._asking[me] = start
+        self._asking[me] = start + rows * ROW_NS
         try:
             answer = call(question)
         finally:
@@ -187,8 +208,8 @@ class Engine:
             self.tally.failed(invalid=False)
             raise
 
-    def _timed(self, answer: Callable[[Any], Sequence[Prediction]], records: Any) -> Sequence[Prediction]:
-        answers, elapsed = self._ask(answer, records)
+    def _timed(self, answer: Callable[[Any], Sequence[Prediction]], records: Any, rows: int) -> Sequence[Prediction]:
+        answers, elapsed = self._ask(answer, records, rows)
         self._observe(answers, elapsed)
         checked: Sequence[Prediction] = answers
         return checked
@@ -229,3 +250,15 @@ class Engine:
             self.tally.missed(len(answers))
         for row in np.flatnonzero(answers.tiers == FALLBACK).tolist():
             self.tally.failed(invalid=is_invalid(answers.reasons.get(row)))
+
+
+def _length(rows: Any) -> int:
+    """How many rows; 1 for what has no length, which the predictor refuses or answers as it sees fit."""
+    try:
+        return len(rows)
+    except TypeError:
+        return 1
+
+
+def _longest(columns: Mapping[str, Any]) -> int:
+    return max(map(_length, columns.values()), default=1)

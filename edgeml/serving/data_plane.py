@@ -196,11 +196,16 @@ class DataPlane:
             return 503, _JSON_HEADERS, b'{"live":true,"ready":false}'
         return 200, _JSON_HEADERS, b'{"live":true,"ready":true}'
 
-    def stuck_s(self) -> float:
-        """For how many seconds the slowest question has been with its model, one that answers no more included."""
+    def stuck(self) -> tuple[float, str]:
+        """The question that is stuck the longest, with a model that answers no more too.
+
+        Returns:
+            For how many seconds, as ``Engine.stuck_s``, and the digest of the bundle; 0 and nothing where none is.
+        """
         with self._lock:
             seen = list(self._seen)
-        return max((engine.stuck_s() for engine in seen), default=0.0)
+        longest, digest = max(((engine.stuck_s(), engine.digest) for engine in seen), default=(0.0, ""))
+        return longest, digest if longest else ""
 
     def _voice(self, name: str | None) -> _Voiced:
         engine = self.engine(name)

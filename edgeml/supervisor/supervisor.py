@@ -195,8 +195,8 @@ class Supervisor:
             elif silent > (self._options.start_s if worker.loading else self._options.stall_s):
                 self._say(f"the worker gave no sign of life for {silent:.1f} s and is killed")
                 if not worker.loading:
-                    self.trials.stalled(silent)
-                    worker.blamed = bool(self.trials.progress())
+                    worker.culprit = worker.stuck
+                    worker.blamed = self.trials.stalled(silent, worker.stuck)
                 worker.process.signal(signal.SIGKILL)
                 worker.heard = now
             if not worker.healthy and not worker.loading and now - worker.since > self._options.healthy_s:
@@ -259,6 +259,7 @@ class Supervisor:
             return
         # A call of the model that does not come back is silence, though the process can still speak.
         worker.heard = self._clock() - float(document.get("stuck_s", 0.0))
+        worker.stuck = str(document.get("stuck", ""))
         if document.get("kind") == "loaded":
             self._loaded(document)
         elif document.get("kind") == "counters":
@@ -285,8 +286,8 @@ class Supervisor:
         self._notifier.status(f"the worker {how}")
         if not worker.ordered:
             return  # it was told of no bundle yet, so none is to blame
-        self.trials.worker_died(how)
-        if not worker.blamed and not worker.serves_what_is_gone(self.store.state()):
+        self.trials.worker_died(how, worker.culprit)
+        if not worker.excuses(self.store.state()):
             self.store.died(how)
 
     # Acts

@@ -114,16 +114,31 @@ class Trials:
             if model in self._trials:
                 self.observe(model, counters, state.model(model).active, life=life)
 
-    def worker_died(self, how: str) -> None:
-        """Notes that the worker died without having been told to."""
-        for _, trial in self._trials.values():
+    def worker_died(self, how: str, culprit: str = "") -> None:
+        """Notes that the worker died without having been told to.
+
+        Args:
+            how: For people.
+            culprit: Hex digest of the bundle that is at fault; empty where nobody knows, and each may be.
+        """
+        for trial in self._suspects(culprit):
             trial.worker_died(self._clock(), how)
         self.keep()
 
-    def stalled(self, silent_s: float) -> None:
-        """Notes for how long the worker has been silent."""
-        for _, trial in self._trials.values():
+    def stalled(self, silent_s: float, culprit: str = "") -> bool:
+        """Notes for how long the worker has been silent.
+
+        Args:
+            silent_s: Seconds.
+            culprit: Hex digest of the bundle that is at fault; empty where nobody knows, and each may be.
+
+        Returns:
+            Whether a bundle on trial is blamed for it.
+        """
+        suspects = self._suspects(culprit)
+        for trial in suspects:
             trial.stalled(self._clock(), silent_s)
+        return bool(suspects)
 
     def judged(self) -> list[Judged]:
         """The verdicts that ask for something to be done now."""
@@ -149,6 +164,9 @@ class Trials:
         document = {model: {"digest": digest, "trial": t.to_document()} for model, (digest, t) in self._trials.items()}
         with suppress(OSError):
             replace_file(self._path, [json.dumps(document).encode()], mode=0o640)
+
+    def _suspects(self, culprit: str) -> list[Trial]:
+        return [trial for digest, trial in self._trials.values() if culprit in ("", digest)]
 
     def _begun(self, model: str, digest: str) -> Trial:
         labels = self._reference(digest)

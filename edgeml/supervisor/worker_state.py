@@ -60,6 +60,8 @@ class WorkerState:
         loading: Whether it has not answered yet.
         healthy: Whether earlier deaths have been forgotten on its account.
         blamed: Whether a bundle on trial has been blamed for its end.
+        stuck: Hex digest of the bundle that has not come back from a question; empty where all have.
+        culprit: ... and on whose account the worker was killed; empty where it is nobody's, or nobody knows whose.
         deaths: How many workers died in a row before it.
         start_at: When the next one is to be started.
         rss_bytes: Its resident memory.
@@ -80,6 +82,8 @@ class WorkerState:
     healthy: bool = False
     ordered: bool = False
     blamed: bool = False
+    stuck: str = ""
+    culprit: str = ""
     deaths: int = 0
     start_at: float | None = None
     rss_bytes: int = 0
@@ -90,12 +94,18 @@ class WorkerState:
     load: str = ""
     load_s: float = 0.0
 
-    def serves_what_is_gone(self, state: State) -> bool:
-        """Whether it serves a bundle that has been gone back from already: nobody else is to blame for its end then.
+    def excuses(self, state: State) -> bool:
+        """Whether its end must not be counted against the bundle that was confirmed last, as ``Store.died`` would.
+
+        A bundle on trial has been blamed already, or another bundle is known to be at fault, or it serves one that has
+        been gone back from.
 
         Args:
             state: The record.
         """
+        return self.blamed or self._serves_what_is_gone(state) or self.culprit not in ("", _confirmed_last(state))
+
+    def _serves_what_is_gone(self, state: State) -> bool:
         return any(
             each.digest and each.digest not in (state.model(name).active, state.model(name).candidate)
             for name, each in self.serving.items()
@@ -123,3 +133,13 @@ class WorkerState:
                 "rss_bytes": self.rss_bytes,
             },
         }
+
+
+def _confirmed_last(state: State) -> str:
+    """Hex digest of the bundle that a death is counted against; see ``transitions.died``."""
+    answering = [
+        (model.releases[model.active].confirmed, name, model.active)
+        for name, model in state.models.items()
+        if model.active is not None
+    ]
+    return max(answering, default=(0, "", ""))[2]

@@ -60,3 +60,43 @@ def test_tensors_in_and_out(engine):
         engine.infer(columns | {"x": np.zeros(2)})
     with pytest.raises(RequestError, match="shape"):
         engine.infer(columns | {"sex": np.array([["male", "female"], ["male", "female"]], dtype=object)})
+
+
+class Slow:
+    """A predictor that takes a minute for whatever it is asked, by the engine's clock."""
+
+    class reader:
+        max_rows = 10_000
+
+    def __init__(self):
+        self.now = 0
+        self.engine = Engine(self, clock=lambda: self.now)
+        self.stuck_s = None
+
+    def predict_many(self, _):
+        self.now += 60 * 10**9
+        self.stuck_s = self.engine.stuck_s()
+        return []
+
+    predict = predict_columns = predict_matrix = predict_many
+
+    def predict_json(self, body):
+        return None, self.predict_many(body)
+
+
+@pytest.mark.parametrize(
+    ("ask", "allowed_s"),
+    [
+        (lambda engine: engine.predict_many([RECORD] * 1000), 10.0),
+        (lambda engine: engine.predict_matrix(np.zeros((2000, 3))), 20.0),
+        (lambda engine: engine.predict_columns({"a": np.zeros(500), "b": np.zeros(3000)}), 30.0),
+        (lambda engine: engine.predict_json(b" " * 64_000), 10.0),
+        (lambda engine: engine.predict_json(b" " * 8_000_000), 60.0),  # a body of more rows than that is refused
+        (lambda engine: engine.predict_many(iter([])), 0.01),
+    ],
+)
+def test_a_batch_is_stuck_only_beyond_what_its_rows_may_take(ask, allowed_s):
+    slow = Slow()
+    ask(slow.engine)
+    assert slow.stuck_s == pytest.approx(60.0 - allowed_s)
+    assert slow.engine.stuck_s() == 0.0

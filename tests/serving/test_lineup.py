@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from supervisor import penguin_bundles as made
-from supervisor.running_store import ROW
+from supervisor.running_store import ROW, until
 
 from edgeml.errors import BundleError, RequestError
 from edgeml.runtime.engine import Engine
@@ -281,8 +281,8 @@ class TestPlane:
         thread.start()
         assert came.wait(30)
         plane.show({"penguins": engines[1]}, {})
-        time.sleep(0.01)
-        assert plane.stuck_s() >= 0.01
+        until(lambda: plane.stuck()[0] > 0, why="seen")
+        assert plane.stuck()[1] == "sha256:0"
         leaves.set()
         thread.join(30)
-        assert plane.stuck_s() == 0.0
+        assert plane.stuck() == (0.0, "")

@@ -14,6 +14,8 @@ from supervisor.running_store import BODY, JSON, PATIENCE_S, end, store_of, unti
 
 from edgeml.monitor.link import Link, listen, places
 
+REQUEST = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+
 
 class Boss:
     """A supervisor by hand."""
@@ -52,9 +54,9 @@ class Boss:
 
 
 @contextmanager
-def worker(root, *words):
+def worker(root, *words, command=("-m", "edgeml")):
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgeml", "worker", "--store", str(root), "--port", "0", *words],
+        [sys.executable, *command, "worker", "--store", str(root), "--port", "0", *words],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -75,7 +77,8 @@ def one(penguins_bundle):
 def box(tmp_path, one, penguins_bundle):
     two = made.version(penguins_bundle, "2")
     hangs = made.hanging(penguins_bundle, "3", at_load=True)
-    _, digests = store_of(tmp_path / "store", one, two, hangs)
+    stuck = made.hanging(penguins_bundle, "4")
+    _, digests = store_of(tmp_path / "store", one, two, hangs, stuck)
     boss = Boss(tmp_path / "store")
     with worker(tmp_path / "store") as process:
         yield boss, process, digests
@@ -98,7 +101,7 @@ def penguins(digest, **more):
 
 
 def test_it_answers_once_it_is_told_to_and_tells_what_it_did(box):
-    boss, process, (first, second, _) = box
+    boss, process, (first, second, *_) = box
     hello, listening = boss.hear()
     assert hello["pid"] == process.pid and hello["serving"] == {} and hello["life"] > 2**20
     with listening:
@@ -116,13 +119,30 @@ def test_it_answers_once_it_is_told_to_and_tells_what_it_did(box):
         assert first in ask(listening)[1]
         until(lambda: boss.told("counters")["models"]["penguins"][first]["requests"] == 1)
         counters = boss.told("counters")
-        assert counters["rss_bytes"] > 2**20 and counters["stuck_s"] == 0.0 and counters["loading"] is None
+        assert counters["rss_bytes"] > 2**20 and (counters["stuck_s"], counters["stuck"]) == (0.0, "")
+        assert counters["loading"] is None
         boss.order(penguins(second, previous=first, trial=True))
         assert boss.told("loaded")["models"]["penguins"]["warm"] is False
         assert second in ask(listening)[1]
         assert set(boss.told("counters")["models"]["penguins"]) == {first, second}
         boss.order(penguins(first))
         assert boss.told("loaded")["models"]["penguins"]["warm"] is True
+
+
+def test_a_question_that_does_not_come_back_is_told_with_the_bundle_that_has_it(box):
+    boss, _, (first, *_, stuck) = box
+    _, listening = boss.hear()
+    with listening:
+        boss.order(penguins(stuck, previous=first, trial=True))
+        boss.told("loaded")
+        boss.link.send({"kind": "begin"})
+        with socket.create_connection(listening.getsockname()) as asking:
+            asking.sendall(REQUEST)
+            found = until(lambda: (told := boss.told("counters"))["stuck_s"] and told)
+            assert found["stuck"] == stuck
+            boss.order(penguins(first))
+            boss.told("loaded")
+            assert boss.told("counters")["stuck"] == stuck
 
 
 def test_without_a_supervisor_it_serves_on_and_says_hello_to_the_next(box):
@@ -145,7 +165,7 @@ def test_without_a_supervisor_it_serves_on_and_says_hello_to_the_next(box):
 
 
 def test_while_it_loads_it_speaks_serves_and_finds_the_next_supervisor(box):
-    boss, process, (first, _, hangs) = box
+    boss, process, (first, _, hangs, _) = box
     _, listening = boss.hear()
     with listening:
         boss.order(penguins(first))
@@ -162,7 +182,7 @@ def test_while_it_loads_it_speaks_serves_and_finds_the_next_supervisor(box):
 
 
 def test_only_the_newest_orders_count(box):
-    boss, _, (first, second, _) = box
+    boss, _, (first, second, *_) = box
     _, listening = boss.hear()
     listening.close()
     for _ in range(5):
@@ -188,6 +208,69 @@ def test_orders_that_it_does_not_understand_change_nothing(box, models):
         boss.order(penguins(first), turn=10)
         assert boss.told("loaded")["turn"] == 10
         assert ask(listening)[0] == 200
+
+
+# A worker that asks the golden rows again at once, and what comes of it.
+RETEST = """
+import functools, pathlib, sys, threading, time
+from edgeml.cli import main
+from edgeml.runtime.golden import GoldenReport
+from edgeml.runtime.predictor import Predictor
+from edgeml.serving import worker
+
+mark, genuine = pathlib.Path({mark!r}), Predictor.golden_check
+
+def golden_check(self):
+    if threading.current_thread().name != "edgeml-golden":
+        return genuine(self)
+    mark.write_text(self.version)
+    {then}
+
+Predictor.golden_check = golden_check
+worker.Worker = functools.partial(worker.Worker, golden_s=0.05)
+main()
+"""
+
+
+@pytest.fixture
+def retested(tmp_path, one, penguins_bundle):
+    """Starts a worker of which version 2 is on trial; gives its supervisor, and the digests."""
+    _, digests = store_of(tmp_path / "store", one, made.version(penguins_bundle, "2"))
+    mark = tmp_path / "asked"
+
+    @contextmanager
+    def begin(then):
+        boss = Boss(tmp_path / "store")
+        with worker(tmp_path / "store", command=("-c", RETEST.format(mark=str(mark), then=then))):
+            _, listening = boss.hear()
+            with listening:
+                boss.order(penguins(digests[1], previous=digests[0], trial=True))
+                assert boss.told("loaded")["models"]["penguins"]["digest"] == digests[1]
+                boss.link.send({"kind": "begin"})
+                assert until(lambda: mark.exists() and mark.read_text()) == "2"
+                yield boss, digests
+        boss.close()
+
+    return begin
+
+
+@pytest.mark.parametrize("then", ["return GoldenReport(1, ('row 0 differs',))", "raise KeyError('no such label')"])
+def test_golden_rows_that_fail_during_a_trial_are_counted(retested, then):
+    with retested(then) as (boss, (_, second)):
+        until(lambda: boss.told("counters")["models"]["penguins"][second]["golden_failures"] > 1)
+
+
+def test_a_box_that_fails_at_the_golden_rows_blames_no_bundle(retested):
+    with retested("raise MemoryError") as (boss, (_, second)):
+        for _ in range(2):
+            assert boss.told("counters")["models"]["penguins"][second]["golden_failures"] == 0
+
+
+def test_golden_rows_that_take_long_stop_no_sign_of_life(retested):
+    with retested("time.sleep(3600)") as (boss, (_, second)):
+        for _ in range(3):
+            told = boss.told("counters")
+            assert (told["stuck_s"], told["models"]["penguins"][second]["golden_failures"]) == (0.0, 0)
 
 
 def test_a_second_worker_on_one_store_is_refused(box):

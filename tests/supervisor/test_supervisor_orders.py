@@ -1,11 +1,13 @@
 """What a supervisor tells its worker, message by message: orders that fail at first, and who is blamed for silence."""
 
 import errno
+import os
+import signal
 
 import pytest
 from bundles.releases import installed, new_store
 from supervisor import penguin_bundles as made
-from supervisor.running_store import store_of
+from supervisor.running_store import running, store_of
 from supervisor.test_supervisor_kills import in_this_process
 
 from edgeml.supervisor import supervisor as module
@@ -144,3 +146,95 @@ class TestOrdersThatFail:
         with in_this_process(tmp_path / "store") as (supervisor, said):
             assert supervisor.live()["models"]["penguins"]["digest"] == f"sha256:{first}"
             assert any("too many open files" in line for line in said)
+
+
+class TestSilence:
+    """A worker that speaks, and says that one bundle has not come back from a question for too long."""
+
+    @pytest.fixture
+    def on_trial(self, desk):
+        """Gives the digests of the confirmed ``door`` and ``lock``, in this order, and of the ``lock`` on trial."""
+        digests = [*installed(desk.store, "1"), *installed(desk.store, "1", "2", name="lock")]
+        desk.store.activate(digests[0], now=True)
+        desk.store.activate(digests[1], now=True)
+        desk.store.activate(digests[2])
+        desk.hello()
+        assert desk.trials.progress()["lock"]["digest"] == f"sha256:{digests[2]}"
+        return digests
+
+    def kill(self, desk, stuck):
+        desk.beat(stuck_s=30.0, stuck=stuck)
+        desk.look()
+        assert desk.process.signals == [signal.SIGKILL]
+        desk.supervisor._on_ended(desk.process, "killed by SIGKILL")
+
+    def left(self, desk, model):
+        return desk.store.state().models[model].deaths_left
+
+    def test_a_bundle_on_trial_that_is_stuck_is_gone_back_from(self, desk, on_trial):
+        self.kill(desk, on_trial[2])
+        assert desk.store.state().models["lock"].candidate is None
+        assert [e.event.signal for e in desk.store.journal.entries()][0] == "stall"
+        assert self.left(desk, "lock") == self.left(desk, "door") == 3
+
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_a_bundle_on_trial_is_not_blamed_for_another_one(self, desk, on_trial, which):
+        for _ in range(2):
+            self.kill(desk, on_trial[which])
+            desk.begin()
+            desk.hello()
+        signals = desk.trials.progress()["lock"]["signals"]
+        assert signals["stall"]["value"] == 0 and signals["process_deaths"]["value"] == 0
+
+    def test_of_nobody_knows_what_everybody_on_trial_is_suspected(self, desk, on_trial):
+        self.kill(desk, "")
+        assert desk.store.state().models["lock"].candidate is None
+        assert self.left(desk, "lock") == self.left(desk, "door") == 3
+
+    def test_without_a_trial_the_bundle_that_was_confirmed_last_answers_for_its_own_questions_only(self, desk, on_trial):
+        desk.store.roll_back("lock", reason="a test")
+        desk.supervisor._follow()
+        for stuck, left in ((on_trial[0], 3), (on_trial[1], 2), ("", 1)):
+            self.kill(desk, stuck)
+            assert (self.left(desk, "door"), self.left(desk, "lock")) == (3, left)
+            desk.begin()
+            desk.hello()
+
+    def test_what_comes_back_in_time_harms_nobody(self, desk, on_trial):
+        desk.beat(stuck_s=9.0, stuck=on_trial[2])
+        desk.look()
+        desk.beat(stuck_s=0.0, stuck="")
+        desk.look(9.0)
+        assert desk.process.signals == []
+
+
+# What Python imports by itself when it starts: a worker whose golden rows are asked again at once, and differ.
+DIFFERING = """
+import functools, threading
+from edgeml.runtime.golden import GoldenReport
+from edgeml.runtime.predictor import Predictor
+from edgeml.serving import worker
+
+genuine = Predictor.golden_check
+
+def golden_check(self):
+    again = threading.current_thread().name == "edgeml-golden"
+    return GoldenReport(1, ("row 0 differs",)) if again else genuine(self)
+
+Predictor.golden_check = golden_check
+worker.Worker = functools.partial(worker.Worker, golden_s=0.1)
+"""
+
+
+def test_a_bundle_whose_golden_rows_differ_during_its_trial_is_gone_back_from(tmp_path, penguins_bundle):
+    store, (first, second) = store_of(
+        tmp_path / "store", made.version(penguins_bundle, "1"), made.version(penguins_bundle, "2")
+    )
+    (tmp_path / "sitecustomize.py").write_text(DIFFERING)
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    with running(tmp_path / "store", environment=environment) as box:
+        store.activate(second)
+        event = box.event("rolled_back")
+        assert (event.signal, event.digest) == ("golden_failure", second)
+        box.wait_served(first)
+        assert second in store.state().models["penguins"].denied
