@@ -7,7 +7,7 @@ started, hangs, or has died.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeml.bundles.store import Store
@@ -23,8 +23,6 @@ from edgeml.supervisor.trial_config import TrialConfig
 from edgeml.supervisor.trials import Trials
 from edgeml.supervisor.worker_state import WorkerOptions
 
-# A worker without any bundle, with room for its requests, in bytes.
-WORKER_BYTES = 256 * 1024 * 1024
 # What a client may do whose certificate one of the operator's own authorities has signed.
 CERTIFICATE_SCOPES = ("read", "push", "release")
 
@@ -79,7 +77,12 @@ def run_box(root: Path, options: BoxOptions, *, ready: Callable[[str, str], None
         OSError: An address is taken, or a certificate cannot be read.
     """
     store = Store(root.absolute())
-    trials = Trials(store.root / "trials.json", _with_memory_limit(options), reference_labels(store))
+    trials = Trials(
+        store.root / "trials.json",
+        options.trial,
+        reference_labels(store),
+        unmeasured_bytes=options.budget.memory_bytes,
+    )
     supervisor = Supervisor(store, trials, options=options.worker)
     management = _management(store, supervisor, options)
     address = ""
@@ -91,13 +94,6 @@ def run_box(root: Path, options: BoxOptions, *, ready: Callable[[str, str], None
     finally:
         if management is not None:
             management.stop()
-
-
-def _with_memory_limit(options: BoxOptions) -> TrialConfig:
-    """Where nobody says how much memory the worker may take, it may take two bundles' budgets beside its own."""
-    if options.trial.memory_bytes is not None:
-        return options.trial
-    return replace(options.trial, memory_bytes=WORKER_BYTES + 2 * options.budget.memory_bytes)
 
 
 def _puller(store: Store) -> Callable[[str, Callable[[str], None]], str]:

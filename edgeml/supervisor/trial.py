@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgeml.monitor.burn_rate import BurnRate, EventRing
@@ -164,6 +164,15 @@ class Trial:
         """
         self._begin(now)
         self._silence = max(self._silence, silent_s)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """How much resident memory the worker may have; None while nobody has said so."""
+        return self._config.memory_bytes
+
+    def limit_memory(self, memory_bytes: int) -> None:
+        """Says how much resident memory the worker may have from here on, in bytes."""
+        self._config = replace(self._config, memory_bytes=memory_bytes)
 
     def report(self, now: float, signal: str, reason: str | None) -> None:
         """Takes an ambiguous signal of somebody else, such as ``drift``; it holds and is reported, no more.

@@ -34,7 +34,8 @@ class TrialConfig:
         burn_bad_events: The long window must hold so many missed deadlines.
         burn_long_seconds: Length of the long window.
         burn_short_seconds: Length of the short window.
-        memory_bytes: The worker's resident memory was larger: rolled back. None: not watched.
+        memory_bytes: The worker's resident memory was larger: rolled back. None: the trials of a box take what the
+            worker has at their first report, and room for the bundle (``Trials``).
         collapse_share: One class has more than this share of the answers ...
         collapse_reference_share: ... although it had less than this share in the bundle's reference: rolled back.
         collapse_answers: Answers needed for that. 1,000 is the least number of which one dissenting answer is a

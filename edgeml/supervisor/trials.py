@@ -3,6 +3,10 @@
 The rules are in ``trial``. Here is what they need from outside: which bundle is on trial, the clock, and a file that a
 restarted supervisor goes on from. The file is written once a minute and when a worker dies; losing it costs time, since
 the trial then starts anew, and can never confirm a bundle too early.
+
+Memory is the whole worker's, with all its models. Where the operator sets no limit, a trial's is what the worker has
+when the bundle first reports, and the bundle's own room beside it, and some slack; each bundle that is loaded later
+raises it by its room.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,8 @@ from edgeml.supervisor.trial_counters import Counters
 
 FILE_MAX_BYTES = 1024 * 1024
 KEEP_EVERY_S = 60.0
+# What a worker may grow by in a trial beside what bundles take: requests, and memory that is not given back at once.
+SLACK_BYTES = 128 * 1024 * 1024
 
 References = Callable[[str], Mapping[str, int] | None]
 
@@ -55,16 +61,26 @@ class Trials:
         path: Where they are kept.
         config: The numbers by which they are judged.
         reference: Label counts of a bundle's drift reference by hex digest; None where it has no labels.
+        unmeasured_bytes: Room of a bundle whose memory admission has not measured.
         clock: Seconds of CLOCK_BOOTTIME.
     """
 
     def __init__(
-        self, path: Path, config: TrialConfig, reference: References, *, clock: Callable[[], float] = boottime
+        self,
+        path: Path,
+        config: TrialConfig,
+        reference: References,
+        *,
+        unmeasured_bytes: int = 512 * 1024 * 1024,
+        clock: Callable[[], float] = boottime,
     ) -> None:
         self._path = path
         self._config = config
         self._reference = reference
         self._clock = clock
+        self._unmeasured_bytes = unmeasured_bytes
+        # Hex digest -> bytes, of every bundle that answers or is on trial.
+        self._room: dict[str, int] = {}
         self._trials: dict[str, tuple[str, Trial]] = {}
         self._kept_at = clock()
         self._kept = self._read()
@@ -75,6 +91,7 @@ class Trials:
         over = [model for model in self._trials if on_trial.get(model) != self._trials[model][0]]
         for model in over:
             del self._trials[model]
+        self._make_room(state)
         for model, digest in on_trial.items():
             if model not in self._trials:
                 self._trials[model] = (digest, self._begun(model, digest))
@@ -96,6 +113,9 @@ class Trials:
             return
         digest, trial = self._trials[model]
         if digest in counters:
+            rss = counters[digest].rss_bytes
+            if trial.memory_bytes is None and rss:
+                trial.limit_memory(rss + self._room[digest] + SLACK_BYTES)
             trial.observe(self._clock(), counters[digest], counters.get(previous or ""), worker_life=life)
 
     def report(self, models: Mapping[str, Any], state: State, *, life: int) -> None:
@@ -161,9 +181,27 @@ class Trials:
     def keep(self) -> None:
         """Writes the trials down; a disk that refuses costs only what a restart would continue."""
         self._kept_at = self._clock()
-        document = {model: {"digest": digest, "trial": t.to_document()} for model, (digest, t) in self._trials.items()}
+        document = {
+            model: {"digest": digest, "trial": trial.to_document(), "memory_bytes": trial.memory_bytes}
+            for model, (digest, trial) in self._trials.items()
+        }
         with suppress(OSError):
             replace_file(self._path, [json.dumps(document).encode()], mode=0o640)
+
+    def _make_room(self, state: State) -> None:
+        """Raises the limits of the trials under way by what is loaded beside them from now on."""
+        before = self._room
+        self._room = {
+            digest: model.releases[digest].peak_bytes or self._unmeasured_bytes
+            for model in state.models.values()
+            for digest in (model.active, model.candidate)
+            if digest is not None
+        }
+        more = sum(room for digest, room in self._room.items() if digest not in before)
+        if self._config.memory_bytes is None:
+            for _, trial in self._trials.values():
+                if trial.memory_bytes is not None:
+                    trial.limit_memory(trial.memory_bytes + more)
 
     def _suspects(self, culprit: str) -> list[Trial]:
         return [trial for digest, trial in self._trials.values() if culprit in ("", digest)]
@@ -174,7 +212,11 @@ class Trials:
         if isinstance(kept, dict) and kept.get("digest") == digest:
             # A document of another edgeml, or a damaged one: a new trial is the safe answer.
             with suppress(ValueError, KeyError, TypeError, AttributeError):
-                return Trial.from_document(kept["trial"], self._config, reference_labels=labels)
+                config = self._config
+                if config.memory_bytes is None:
+                    # As it was: a leak must not begin at nought whenever a supervisor does.
+                    config = replace(config, memory_bytes=kept.get("memory_bytes"))
+                return Trial.from_document(kept["trial"], config, reference_labels=labels)
         return Trial(self._config, reference_labels=labels)
 
     def _read(self) -> dict[str, Any]:

@@ -11,23 +11,25 @@ from edgeml.supervisor.trial_counters import Counters
 from edgeml.supervisor.trials import Trials
 
 QUICK = TrialConfig(min_seconds=5, min_requests=10)
+MIB = 1024 * 1024
 
 
 class Box:
     """A store with version 2 on trial, and its trials by a clock of their own."""
 
-    def __init__(self, root):
+    def __init__(self, root, *, config=QUICK, peak_bytes=0):
+        self.config = config
         self.store = new_store(root / "store")
         self.one, self.two = installed(self.store, "1", "2")
         self.store.activate(self.one, now=True)
-        self.store.activate(self.two)
+        self.store.activate(self.two, peak_bytes=peak_bytes)
         self.path = root / "trials.json"
         self.now = 1000.0
         self.trials = self.begin()
 
     def begin(self):
         """A supervisor that starts."""
-        self.trials = Trials(self.path, QUICK, lambda _: None, clock=lambda: self.now)
+        self.trials = Trials(self.path, self.config, lambda _: None, clock=lambda: self.now)
         self.trials.follow(self.store.state())
         return self.trials
 
@@ -35,6 +37,11 @@ class Box:
         self.now += seconds
         self.trials.observe("door", {self.two: Counters(**counts), self.one: Counters()}, self.one, life=life)
         return [each.verdict.kind for each in self.trials.judged()]
+
+    def memory(self):
+        """Most memory of the worker and its limit, in MiB, and what is said of them."""
+        found = self.trials.progress()["door"]["signals"]["memory"]
+        return found["value"] // MIB, found["limit"] and found["limit"] // MIB, found["state"]
 
 
 @pytest.fixture
@@ -147,3 +154,69 @@ def test_reports_of_models_without_a_trial_and_of_other_bundles_are_nothing(box)
 def test_a_model_that_is_gone_takes_its_trial_along(box):
     box.trials.follow(replace(box.store.state(), models={}))
     assert box.trials.progress() == {}
+
+
+class TestMemory:
+    """The worker's memory is that of all its models, so a trial looks at what it grows by."""
+
+    def test_a_worker_that_is_large_already_convicts_nobody(self, box):
+        box.report(1, rss_bytes=4000 * MIB)
+        box.report(1, rss_bytes=4600 * MIB)
+        assert box.memory() == (4600, 4000 + 512 + 128, "fine")
+        assert box.report(1, rss_bytes=4700 * MIB) == ["roll_back"]
+
+    def test_a_bundle_that_was_measured_gets_what_it_needs(self, tmp_path):
+        box = Box(tmp_path, peak_bytes=50 * MIB)
+        box.report(1)
+        assert box.memory() == (0, None, "fine")
+        box.report(1, rss_bytes=1000 * MIB)
+        assert box.memory()[1] == 1000 + 50 + 128
+
+    def test_what_is_loaded_for_another_model_is_not_held_against_it(self, box):
+        box.report(1, rss_bytes=1000 * MIB)
+        limit = box.memory()[1]
+        (lock,) = installed(box.store, "1", name="lock")
+        box.store.activate(lock, peak_bytes=300 * MIB)
+        for _ in range(2):
+            box.trials.follow(box.store.state())
+            assert box.memory()[1] == limit + 300
+        box.store.confirm("lock", lock)
+        box.trials.follow(box.store.state())
+        assert box.memory()[1] == limit + 300
+
+    def test_the_limit_outlives_the_supervisor_and_the_worker(self, box):
+        box.report(1, rss_bytes=1000 * MIB)
+        limit = box.memory()[1]
+        box.trials.keep()
+        box.begin()
+        box.report(1, life=2, rss_bytes=1500 * MIB)
+        assert box.memory() == (1500, limit, "fine")
+
+    def test_what_the_operator_says_counts(self, tmp_path):
+        box = Box(tmp_path, config=replace(QUICK, memory_bytes=100 * MIB))
+        box.report(1, rss_bytes=50 * MIB)
+        assert box.memory()[1] == 100
+        assert box.report(1, rss_bytes=101 * MIB) == ["roll_back"]
+
+    @pytest.mark.parametrize("kept", ["much", -5, 1.5])
+    def test_a_damaged_limit_begins_the_trial_anew(self, box, kept):
+        box.report(1, requests=1, rss_bytes=1000 * MIB)
+        box.trials.keep()
+        document = json.loads(box.path.read_text())
+        document["door"]["memory_bytes"] = kept
+        box.path.write_text(json.dumps(document))
+        box.begin()
+        assert box.trials.progress()["door"]["requests"] == 0
+
+
+def test_only_the_bundle_that_is_at_fault_is_blamed(box):
+    (lock,) = installed(box.store, "1", name="lock")
+    box.store.activate(lock)
+    box.trials.follow(box.store.state())
+    assert box.trials.stalled(100.0, box.one) is False
+    box.trials.worker_died("killed by SIGKILL", box.one)
+    assert box.trials.judged() == []
+    assert box.trials.stalled(100.0, lock) is True
+    assert [each.digest for each in box.trials.judged()] == [lock]
+    assert box.trials.stalled(100.0) is True
+    assert {each.digest for each in box.trials.judged()} == {lock, box.two}
