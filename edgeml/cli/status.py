@@ -22,6 +22,7 @@ def status(root: Path, as_json: bool) -> None:
     from edgeml.bundles.store import Store
     from edgeml.supervisor.channel import live
     from edgeml.supervisor.checkup_store import check_record
+    from edgeml.supervisor.held import held
 
     become_owner(root)
     store = Store(root)
@@ -55,6 +56,8 @@ def status(root: Path, as_json: bool) -> None:
         click.echo("no bundle is installed; see 'edgeml install --help'")
     if told is None:
         click.echo("no service runs on this store")
+    for name, reason in held(told or {}).items():
+        warn(f"the trial of {name} is held: {reason}; decide yourself: edgeml confirm {name}, edgeml rollback {name}")
     if state.allow_unsigned:
         warn("unsigned bundles are taken")
     for worry in worries:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeml.supervisor.channel import live
 from edgeml.supervisor.finding import Finding, Patient
+from edgeml.supervisor.held import held
 
 ANSWER_S = 5.0
 _START = "edgeml serve --store {root}, or: systemctl start edgeml"
@@ -53,6 +54,14 @@ def check_service(patient: Patient) -> Iterator[Finding]:
             f"the worker died {deaths} times",
             "it is started again each time, later and later",
             "see 'edgeml history' and the service's log for how it died",
+        )
+    for name, reason in held(told).items():
+        yield Finding(
+            "trial",
+            "warning",
+            f"the trial of {name} is held: {reason}",
+            "it may not be the bundle's fault, so nobody confirms it or goes back by itself",
+            f"see what is wrong, then decide yourself: edgeml confirm {name}, edgeml rollback {name}",
         )
     for name, model in sorted(state.models.items()):
         wanted = model.candidate or model.active

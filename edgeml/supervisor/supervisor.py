@@ -202,6 +202,8 @@ class Supervisor:
             if not worker.healthy and not worker.loading and now - worker.since > self._options.healthy_s:
                 worker.healthy, worker.deaths = True, 0
                 self.store.healthy()
+        for line in self.trials.doubts():
+            self._say(line)
         for judged in self.trials.judged():
             reason, word = judged.verdict.reason, judged.verdict.signal
             what = f"{judged.model} sha256:{judged.digest[:12]}: {judged.verdict.kind}: {word}"
@@ -495,10 +497,4 @@ class Supervisor:
         worker = self._worker
         if worker.process is None:
             return self._status
-        worker.process.signal(signal.SIGTERM)
-        if worker.process.wait(self._options.stop_s):
-            return 0
-        self._say(f"the worker has not ended within {self._options.stop_s:g} s and is killed")
-        worker.process.signal(signal.SIGKILL)
-        worker.process.wait(5.0)
-        return 1
+        return 0 if worker.process.end(self._options.stop_s, self._say) else 1

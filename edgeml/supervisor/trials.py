@@ -82,6 +82,8 @@ class Trials:
         # Hex digest -> bytes, of every bundle that answers or is on trial.
         self._room: dict[str, int] = {}
         self._trials: dict[str, tuple[str, Trial]] = {}
+        # Digests and signals of which people have been told.
+        self._doubted: set[tuple[str, str]] = set()
         self._kept_at = clock()
         self._kept = self._read()
 
@@ -91,6 +93,7 @@ class Trials:
         over = [model for model in self._trials if on_trial.get(model) != self._trials[model][0]]
         for model in over:
             del self._trials[model]
+        self._doubted = {each for each in self._doubted if each[0] in on_trial.values()}
         self._make_room(state)
         for model, digest in on_trial.items():
             if model not in self._trials:
@@ -170,6 +173,18 @@ class Trials:
         if self._trials and self._clock() - self._kept_at >= KEEP_EVERY_S:
             self.keep()
         return found
+
+    def doubts(self) -> list[str]:
+        """What holds a trial now and was not told before, a line each."""
+        lines = []
+        for model, (digest, trial) in self._trials.items():
+            verdict = trial.verdict(self._clock())
+            for each in verdict.warnings if verdict.signal == "ambiguous" else ():
+                if (digest, each.signal) not in self._doubted:
+                    self._doubted.add((digest, each.signal))
+                    what = f"{model} sha256:{digest[:12]}: the trial is held: {each.signal}: {each.reason}"
+                    lines.append(f"{what}; edgeml confirm {model}, or edgeml rollback {model}")
+        return lines
 
     def progress(self) -> dict[str, Any]:
         """How each trial goes, by model, JSON-ready."""

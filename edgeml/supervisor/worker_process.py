@@ -95,6 +95,24 @@ class WorkerProcess:
         ready, _, _ = select.select([self._handle], [], [], timeout_s)
         return bool(ready)
 
+    def end(self, timeout_s: float, say: Callable[[str], None]) -> bool:
+        """Asks it to end, and kills it where it does not.
+
+        Args:
+            timeout_s: How long it may take.
+            say: Told where it is killed.
+
+        Returns:
+            Whether it ended by itself.
+        """
+        self.signal(signal.SIGTERM)
+        if self.wait(timeout_s):
+            return True
+        say(f"the worker has not ended within {timeout_s:g} s and is killed")
+        self.signal(signal.SIGKILL)
+        self.wait(5.0)
+        return False
+
     def close(self) -> None:
         """Lets go of a process that has ended."""
         os.close(self._handle)

@@ -355,6 +355,14 @@ class TestService:
         found = [each.found for each in looked_at(store, system)["service"]]
         assert any("the disk failed" in each for each in found) and any("died 2 times" in each for each in found)
 
+    def test_a_trial_that_waits_for_a_person(self, store, system, answers):
+        warning = {"signal": "fallback_rate", "reason": "20 of 25 answers are the fallback"}
+        trial = {"verdict": "hold", "signal": "ambiguous", "warnings": [warning]}
+        answers(store, {"models": {}, "worker": {"deaths": 0}, "degraded": "", "trials": {"door": trial}})
+        finding = worst(looked_at(store, system), "trial")
+        assert finding.level == "warning" and "edgeml confirm door" in finding.remedy
+        assert finding.found == "the trial of door is held: fallback_rate: 20 of 25 answers are the fallback"
+
     def test_a_trial_that_nobody_watches(self, store, system):
         (three,) = installed(store, "3")
         store.activate(three)

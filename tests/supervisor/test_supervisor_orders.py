@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from dataclasses import asdict
 
 import pytest
 from bundles.releases import installed, new_store
@@ -13,6 +14,7 @@ from supervisor.test_supervisor_kills import in_this_process
 from edgeml.supervisor import supervisor as module
 from edgeml.supervisor.supervisor import Supervisor
 from edgeml.supervisor.trial_config import TrialConfig
+from edgeml.supervisor.trial_counters import Counters
 from edgeml.supervisor.trials import Trials
 from edgeml.supervisor.worker_state import WorkerState
 
@@ -53,10 +55,11 @@ class Desk:
     """A supervisor whose worker and clock are the test's; nothing runs by itself."""
 
     def __init__(self, root):
+        self.config = TrialConfig(min_seconds=5, min_requests=10)
         self.store = new_store(root / "store")
         self.now = 1000.0
         self.said = []
-        self.trials = Trials(root / "trials.json", TrialConfig(), lambda _: None, clock=lambda: self.now)
+        self.trials = Trials(root / "trials.json", self.config, lambda _: None, clock=lambda: self.now)
         self.supervisor = Supervisor(self.store, self.trials, clock=lambda: self.now, say=self.said.append)
         self.begin()
 
@@ -191,7 +194,9 @@ class TestSilence:
         assert desk.store.state().models["lock"].candidate is None
         assert self.left(desk, "lock") == self.left(desk, "door") == 3
 
-    def test_without_a_trial_the_bundle_that_was_confirmed_last_answers_for_its_own_questions_only(self, desk, on_trial):
+    def test_without_a_trial_the_bundle_that_was_confirmed_last_answers_for_its_own_questions_only(
+        self, desk, on_trial
+    ):
         desk.store.roll_back("lock", reason="a test")
         desk.supervisor._follow()
         for stuck, left in ((on_trial[0], 3), (on_trial[1], 2), ("", 1)):
@@ -206,6 +211,18 @@ class TestSilence:
         desk.beat(stuck_s=0.0, stuck="")
         desk.look(9.0)
         assert desk.process.signals == []
+
+
+def test_a_trial_that_waits_for_a_person_is_told_once(desk):
+    one, two = installed(desk.store, "1", "2")
+    desk.store.activate(one, now=True)
+    desk.store.activate(two)
+    desk.hello()
+    for _ in range(10):
+        desk.beat(models={"door": {two: asdict(Counters(requests=20, fallbacks=15))}})
+        desk.look(1.0)
+    assert [line for line in desk.said if "the trial is held: fallback_rate: 15 of 20" in line] == desk.said
+    assert len(desk.said) == 1 and desk.store.state().models["door"].candidate == two
 
 
 # What Python imports by itself when it starts: a worker whose golden rows are asked again at once, and differ.

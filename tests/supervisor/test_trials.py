@@ -220,3 +220,17 @@ def test_only_the_bundle_that_is_at_fault_is_blamed(box):
     assert [each.digest for each in box.trials.judged()] == [lock]
     assert box.trials.stalled(100.0) is True
     assert {each.digest for each in box.trials.judged()} == {lock, box.two}
+
+
+def test_what_holds_a_trial_is_told_once_and_not_before_it_does(box):
+    assert box.report(1, requests=2, fallbacks=2) == [] and box.trials.doubts() == []
+    for n in range(6):
+        assert box.report(1, requests=20 + n, fallbacks=15 + n) == []
+    (line,) = box.trials.doubts()
+    assert line.startswith(f"door sha256:{box.two[:12]}: the trial is held: fallback_rate: 20 of 25 answers")
+    assert line.endswith("edgeml confirm door, or edgeml rollback door")
+    box.report(1, requests=30, fallbacks=25)
+    assert box.trials.doubts() == []
+    box.store.roll_back("door", reason="a test")
+    box.trials.follow(box.store.state())
+    assert box.trials.doubts() == []
