@@ -479,7 +479,7 @@ class Supervisor:
         loading = document.get("loading") or {}
         worker.load, worker.load_s = str(loading.get("digest", "")), float(loading.get("seconds", 0.0))
         assert worker.process is not None
-        if self.trials.progress():
+        if self.trials.progress() and worker.done >= worker.turn:
             self.trials.report(document.get("models", {}), self.store.state(), life=worker.process.life)
 
     def _announce(self) -> None:
