@@ -111,7 +111,7 @@ class Installation:
             envelopes = [envelope_bytes(bundle.manifest_bytes, each) for each in bundle.signatures]
             contents = {bare(digest_of(data)): data for data in [*bundle.blobs.values(), *envelopes]}
             contents[digest] = bundle.manifest_bytes
-            self._need_place(named, contents)
+            self._need_place(state, named, contents)
             self._need_room({hex_digest: len(data) for hex_digest, data in contents.items()})
             written: list[str] = []
             try:
@@ -165,7 +165,7 @@ class Installation:
 
             named(state)
             names = [*needed, *release.envelopes, digest]
-            self._need_place(named, names)
+            self._need_place(state, named, names)
             self._need_room({name: self._incoming.size(name) or 0 for name in names})
             here = [name for name in names if self._incoming.size(name) is not None]
             # What others have already, whole, stays where it is: a move that is undone would take it away from them.
@@ -233,10 +233,9 @@ class Installation:
         envelopes = tuple(sorted(bare(digest_of(envelope_bytes(manifest, each))) for each in signatures))
         return Release(version, epoch=epoch, envelopes=envelopes, installed=self._clock())
 
-    def _need_place(self, named: Callable[[State], Change], spare: Collection[str]) -> None:
+    def _need_place(self, state: State, named: Callable[[State], Change], spare: Collection[str]) -> None:
         """Makes room in the record, removing superseded bundles where it is nearly full."""
         for keep in (self._limits.keep, 0, None):
-            state = self._record.read()[0]
             larger, _ = named(state)
             try:
                 if larger is not state:
@@ -247,6 +246,7 @@ class Installation:
                     raise
             # What is here already and waits for its name in the record must not be taken for garbage.
             self._collect(spare, keep)
+            state = self._record.read()[0]
 
     def _need_room(self, sizes: Mapping[str, int]) -> None:
         """Makes room for blobs, removing superseded bundles where the quota asks for it."""

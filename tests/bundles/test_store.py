@@ -171,6 +171,20 @@ def test_a_confirmed_bundle_that_kills_its_process_is_gone_back_from(store):
     assert store.load()[0].reason == "no bundle is active; activate one"
 
 
+def test_what_may_not_be_gone_back_to_is_no_previous_one(store):
+    low, high = store.install(release("1")), store.install(release("2", epoch=5))
+    store.activate(low, now=True)
+    store.activate(high, now=True)
+    assert (model(store).active, model(store).previous) == (high, None)
+    with pytest.raises(NotInstalledError, match="no earlier"):
+        store.roll_back("door", reason="x")
+    store.collect(keep=0)
+    assert set(model(store).releases) == {high}
+    higher = store.install(release("3", epoch=5))
+    store.activate(higher, now=True)
+    assert model(store).previous == high
+
+
 class TestTrust:
     def test_unsigned_and_foreign_bundles_are_refused(self, store):
         with pytest.raises(SignatureError, match="not signed at all"):
