@@ -71,6 +71,10 @@ class Desk:
     def hello(self):
         self.supervisor._on_hello(self.ear, {"pid": 1, "life": 1})
 
+    def followed(self):
+        """The worker has done what it was told last."""
+        self.supervisor._worker.done = self.supervisor._worker.turn
+
     def beat(self, **more):
         self.supervisor._on_heard(self.ear, {"kind": "counters", "models": {}} | more)
 
@@ -218,6 +222,7 @@ def test_a_trial_that_waits_for_a_person_is_told_once(desk):
     desk.store.activate(one, now=True)
     desk.store.activate(two)
     desk.hello()
+    desk.followed()
     for _ in range(10):
         desk.beat(models={"door": {two: asdict(Counters(requests=20, fallbacks=15))}})
         desk.look(1.0)
