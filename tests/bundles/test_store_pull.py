@@ -106,7 +106,8 @@ def test_an_earlier_attempt_is_gone_on_from_by_another_process(store, toy, cut):
     assert store.read_bundle(BIG.digest).members == BIG.members
     if kept:
         ranges = [seen.headers.get("Range") for seen in toy.seen if MODEL in seen.path]
-        assert ranges == [f"bytes={kept}-"] and arrival.bytes_skipped >= kept
+        # A request of the first attempt may be noted late; what counts is how the second one went on.
+        assert ranges[-1:] == [f"bytes={kept}-"] and arrival.bytes_skipped >= kept
 
 
 def test_a_rotten_part_costs_one_fresh_start(store, toy):
