@@ -259,3 +259,15 @@ def test_a_disk_that_fails_is_the_boxes_fault_and_the_upload_goes_on_later(box, 
     assert said.status == 507 and "No space left" in said.json["errors"][0]["message"]
     monkeypatch.undo()
     assert box.ask("PATCH", location, b"abc", Content_Range="0-2").status == 202
+
+
+def test_a_pull_of_the_box_itself_is_nobodys_upload(box):
+    """It is a transfer too, named by the digest that is expected; to write into it would spoil what is installed."""
+    name = "a" * 64
+    box.store.incoming.start(name)
+    box.store.incoming.append(name, [b"half"])
+    location = box.begin_upload().rsplit("/", 1)[0] + f"/{name}"
+    for method in ("GET", "PATCH", "DELETE"):
+        assert box.ask(method, location, b"x" if method == "PATCH" else b"").status == 404
+    assert box.ask("PUT", f"{location}?digest={DIGEST}", b"x").status == 404
+    assert box.store.incoming.received(name) == 4

@@ -260,3 +260,14 @@ def test_a_bundle_whose_golden_rows_differ_during_its_trial_is_gone_back_from(tm
         assert (event.signal, event.digest) == ("golden_failure", second)
         box.wait_served(first)
         assert second in store.state().models["penguins"].denied
+
+
+def test_a_worker_that_ends_before_it_was_told_of_a_bundle_is_blamed_on_none(desk):
+    one, two = installed(desk.store, "1", "2")
+    for digest in (one, two):
+        desk.store.activate(digest, now=True)
+    for _ in range(4):
+        desk.begin()
+        desk.supervisor._on_ended(desk.process, "ended with status 1")
+    model = desk.store.state().models["door"]
+    assert (model.active, model.deaths_left, dict(model.denied)) == (two, 3, {})
