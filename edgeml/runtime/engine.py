@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeml.errors import ModelError, RequestError
+from edgeml.errors import RequestError
 from edgeml.monitor.latency import LatencyMonitor
 from edgeml.monitor.tally import Tally
 from edgeml.runtime.answer_tensors import OF_A_BARE_MODEL, Inference, inference
 from edgeml.runtime.fallback import is_invalid
 from edgeml.runtime.golden import GoldenReport
-from edgeml.runtime.prediction import FALLBACK, TIERS, Prediction, PredictionBatch
+from edgeml.runtime.no_model import NO_MODEL
+from edgeml.runtime.prediction import FALLBACK, MODEL, TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Envelope
 from edgeml.runtime.tensor_predictor import TensorPredictor
@@ -99,7 +100,7 @@ class Engine:
     def golden_check(self) -> GoldenReport:
         """Asks the golden rows again; see ``Predictor.golden_check``. One that hangs is seen as stuck."""
         rows = GOLDEN_ROWS * len(self.predictor.golden)
-        report: GoldenReport = self._ask(lambda predictor: predictor.golden_check(), self.predictor, rows)[0]
+        report: GoldenReport = self._ask(lambda own: own.golden_check(), self.predictor, rows, counts=False)[0]
         return report
 
     def counters(self, *, rss_bytes: int = 0) -> dict[str, Any]:
@@ -163,7 +164,7 @@ class Engine:
         predictor = self.predictor
         if isinstance(predictor, TensorPredictor):
             outputs: dict[str, NDArray[Any]]
-            outputs, elapsed = self._ask(self._infer, tensors, _longest(tensors))
+            outputs, elapsed = self._ask(predictor.infer, tensors, _longest(tensors))
             self._clocked("model", elapsed)
             return Inference(outputs, OF_A_BARE_MODEL)
         if set(tensors) == {"input"} and "input" not in predictor.schema.slots:
@@ -190,23 +191,21 @@ class Engine:
             )
         return predictor
 
-    def _ask(self, call: Callable[[Any], Any], question: Any, rows: int = 1) -> tuple[Any, int]:
+    def _ask(self, call: Callable[[Any], Any], question: Any, rows: int = 1, *, counts: bool = True) -> tuple[Any, int]:
         """Asks the predictor; gives its answer and the nanoseconds that it took."""
         me, start = get_ident(), self._clock()
         self._asking[me] = start + rows * ROW_NS
         try:
             answer = call(question)
+        except (RequestError, MemoryError, OSError):
+            raise  # the question's fault, or the box's
+        except Exception as error:
+            if counts:
+                self.tally.failed(invalid=is_invalid(str(error)), answered=False)
+            raise
         finally:
             del self._asking[me]
         return answer, self._clock() - start
-
-    def _infer(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        assert isinstance(self.predictor, TensorPredictor)
-        try:
-            return self.predictor.infer(tensors)
-        except ModelError:
-            self.tally.failed(invalid=False)
-            raise
 
     def _timed(self, answer: Callable[[Any], Sequence[Prediction]], records: Any, rows: int) -> Sequence[Prediction]:
         answers, elapsed = self._ask(answer, records, rows)
@@ -216,11 +215,17 @@ class Engine:
 
     def _seen(self, answer: Prediction, elapsed_ns: int) -> Prediction:
         self._clocked(answer.tier, elapsed_ns)
-        if answer.label is not None:
-            self.tally.label(answer.label)
         if answer.degraded:
-            self.tally.failed(invalid=is_invalid(answer.reason))
+            self._fell_back(answer.reason)
+        elif answer.label is not None and answer.tier == "model":
+            self.tally.label(answer.label)
         return answer
+
+    def _fell_back(self, reason: str | None) -> None:
+        if reason == NO_MODEL:
+            self.tally.fell_back()
+        else:
+            self.tally.failed(invalid=is_invalid(reason))
 
     def _clocked(self, tier: str, elapsed_ns: int) -> None:
         self.latency.observe(tier, elapsed_ns)
@@ -241,15 +246,16 @@ class Engine:
         for tier, count in zip(TIERS, np.bincount(answers.tiers, minlength=3).tolist(), strict=True):
             self.latency.observe_many(tier, each, count)
         if answers.label_index is not None:
-            known = answers.label_index[answers.label_index >= 0]
-            for index, count in enumerate(np.bincount(known, minlength=len(answers.labels)).tolist()):
+            # The model's alone: with those of its answers when the bundle was built they are compared.
+            given = answers.label_index[answers.tiers == MODEL]
+            for index, count in enumerate(np.bincount(given, minlength=len(answers.labels)).tolist()):
                 if count:
                     self.tally.label(answers.labels[index], count)
         # The deadline is the request's, and each of its records waited for all of them.
         if self.tally.deadline_ns is not None and elapsed_ns > self.tally.deadline_ns:
             self.tally.missed(len(answers))
         for row in np.flatnonzero(answers.tiers == FALLBACK).tolist():
-            self.tally.failed(invalid=is_invalid(answers.reasons.get(row)))
+            self._fell_back(answers.reasons.get(row))
 
 
 def _length(rows: Any) -> int:

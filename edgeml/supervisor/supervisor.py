@@ -397,7 +397,7 @@ class Supervisor:
         orders = orders_for(self.store, worker, self._shunned, say=self._said.now_and_then)
         self._generation = orders.state.generation
         self._shunned &= {model.candidate for model in orders.state.models.values() if model.candidate}
-        self.trials.follow(orders.state)
+        self.trials.follow(orders.state, worker.settled_bytes)
         worker.ordered = worker.ordered or any(each["digest"] for each in orders.models)
         worker.turn += 1
         self._tell({"kind": "serve", "turn": worker.turn, "models": orders.models})
@@ -475,9 +475,7 @@ class Supervisor:
 
     def _counted(self, document: dict[str, Any]) -> None:
         worker = self._worker
-        worker.rss_bytes = int(document.get("rss_bytes", 0))
-        loading = document.get("loading") or {}
-        worker.load, worker.load_s = str(loading.get("digest", "")), float(loading.get("seconds", 0.0))
+        worker.counted(document)
         assert worker.process is not None
         if self.trials.progress() and worker.done >= worker.turn:
             self.trials.report(document.get("models", {}), self.store.state(), life=worker.process.life)

@@ -31,12 +31,13 @@ class Counters:
 
     Attributes:
         requests: Questions that came: one for each record or row, however many a request carried.
-        model_errors: Questions at which the model raised.
+        model_errors: Questions at which the model raised, whether the fallback answered or nobody.
         invalid_outputs: Questions at which it gave NaN, infinity, a wrong shape or a value out of range; not counted
             among ``model_errors``.
-        fallbacks: Questions that the fallback answered.
+        fallbacks: Questions that the fallback answered; where there is no model, nothing has failed thereby.
         deadline_misses: Questions answered after their deadline.
-        labels: Label -> answers with it, of the 64 most frequent labels and ``other``; empty for what has no labels.
+        labels: Label -> answers of the model with it, of the 64 most frequent labels and ``other``; empty for what has
+            no labels.
             A label that was named stays named as long as the worker lives, lest its count be added twice.
         rss_bytes: Resident memory of the whole worker now, in bytes; 0 where nobody knows.
         golden_failures: Self-tests on the bundle's golden rows that failed.

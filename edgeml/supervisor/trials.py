@@ -6,7 +6,8 @@ the trial then starts anew, and can never confirm a bundle too early.
 
 Memory is the whole worker's, with all its models. Where the operator sets no limit, a trial's is what the worker has
 when the bundle first reports, and the bundle's own room beside it, and some slack; each bundle that is loaded later
-raises it by its room.
+raises it by its room. Until that report the bundle may have taken its room, and no more: one that grows with its first
+questions would else have set its own limit.
 """
 
 from __future__ import annotations
@@ -81,23 +82,33 @@ class Trials:
         self._unmeasured_bytes = unmeasured_bytes
         # Hex digest -> bytes, of every bundle that answers or is on trial.
         self._room: dict[str, int] = {}
+        # Model -> what the worker had before it was told of the bundle on trial, until that reports.
+        self._before: dict[str, int] = {}
         self._trials: dict[str, tuple[str, Trial]] = {}
         # Digests and signals of which people have been told.
         self._doubted: set[tuple[str, str]] = set()
         self._kept_at = clock()
         self._kept = self._read()
 
-    def follow(self, state: State) -> None:
-        """Begins, continues and ends trials as the record says."""
+    def follow(self, state: State, settled_bytes: int = 0) -> None:
+        """Begins, continues and ends trials as the record says.
+
+        Args:
+            state: The record.
+            settled_bytes: Resident memory of the worker, which has not been told of this yet; 0 where nobody knows.
+        """
         on_trial = {name: model.candidate for name, model in state.models.items() if model.candidate is not None}
         over = [model for model in self._trials if on_trial.get(model) != self._trials[model][0]]
         for model in over:
             del self._trials[model]
+            self._before.pop(model, None)
         self._doubted = {each for each in self._doubted if each[0] in on_trial.values()}
         self._make_room(state)
         for model, digest in on_trial.items():
             if model not in self._trials:
                 self._trials[model] = (digest, self._begun(model, digest))
+                if settled_bytes:
+                    self._before[model] = settled_bytes
         # What was kept goes on at most once: a bundle that is tried again later begins at nought.
         self._kept = {}
         if over:
@@ -118,7 +129,8 @@ class Trials:
         if digest in counters:
             rss = counters[digest].rss_bytes
             if trial.memory_bytes is None and rss:
-                trial.limit_memory(rss + self._room[digest] + SLACK_BYTES)
+                room, before = self._room[digest], self._before.pop(model, rss)
+                trial.limit_memory(min(rss, before + room) + room + SLACK_BYTES)
             trial.observe(self._clock(), counters[digest], counters.get(previous or ""), worker_life=life)
 
     def report(self, models: Mapping[str, Any], state: State, *, life: int) -> None:
@@ -217,6 +229,8 @@ class Trials:
             for _, trial in self._trials.values():
                 if trial.memory_bytes is not None:
                     trial.limit_memory(trial.memory_bytes + more)
+            for model in self._before:
+                self._before[model] += more
 
     def _suspects(self, culprit: str) -> list[Trial]:
         return [trial for digest, trial in self._trials.values() if culprit in ("", digest)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,7 @@ class WorkerState:
         deaths: How many workers died in a row before it.
         start_at: When the next one is to be started.
         rss_bytes: Its resident memory.
+        settled: Number of the last orders when it had followed them, and its resident memory then.
         turn: Number of the last orders.
         done: Number of the last orders that it has followed.
         postponed: Whether its first orders left out bundles on trial.
@@ -87,12 +88,27 @@ class WorkerState:
     deaths: int = 0
     start_at: float | None = None
     rss_bytes: int = 0
+    settled: tuple[int, int] = (0, 0)
     turn: int = 0
     done: int = 0
     postponed: bool = False
     trying: set[str] = field(default_factory=set)
     load: str = ""
     load_s: float = 0.0
+
+    @property
+    def settled_bytes(self) -> int:
+        """Resident memory with what was ordered last and nothing else; 0 while nobody knows."""
+        turn, rss_bytes = self.settled
+        return rss_bytes if turn == self.turn else 0
+
+    def counted(self, document: Mapping[str, Any]) -> None:
+        """Takes what the worker tells of itself with its counters."""
+        self.rss_bytes = int(document.get("rss_bytes", 0))
+        if self.done >= self.turn > 0:
+            self.settled = (self.turn, self.rss_bytes)
+        loading = document.get("loading") or {}
+        self.load, self.load_s = str(loading.get("digest", "")), float(loading.get("seconds", 0.0))
 
     def excuses(self, state: State) -> bool:
         """Whether its end must not be counted against the bundle that was confirmed last, as ``Store.died`` would.

@@ -12,8 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -207,16 +208,26 @@ class Load:
         box: Whom.
         known: By bare digest: the version and the labels that belong to it.
         clients: How many.
-        path: What is asked.
+        path: Where it is asked.
+        bodies: What is asked, in turn.
     """
 
     def __init__(
-        self, box: Running, known: dict[str, tuple[str, set[str]]], *, clients: int = 8, path: str = "/v1/predict"
+        self,
+        box: Running,
+        known: dict[str, tuple[str, set[str]]],
+        *,
+        clients: int = 8,
+        path: str = "/v1/predict",
+        bodies: Sequence[bytes] = (BODY,),
     ) -> None:
         self.box = box
         self.known = known
         self.path = path
+        # One for all clients: each body is asked as often as it stands there.
+        self._bodies = cycle(bodies)
         self.answers: dict[str, int] = {}
+        self.fallbacks: dict[str, int] = {}
         self.tiers: dict[str, int] = {}
         self.failures: list[str] = []
         self.broken = 0
@@ -260,11 +271,13 @@ class Load:
     def _run(self) -> None:
         connection = self.box.connect()
         connection.timeout = PATIENCE_S
-        while not self._ends:
+        for body in self._bodies:
+            if self._ends:
+                break
             try:
-                connection.request("POST", self.path, BODY, JSON)
+                connection.request("POST", self.path, body, JSON)
                 response = connection.getresponse()
-                body = response.read()
+                answer = response.read()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if not self._forgives:
@@ -273,7 +286,7 @@ class Load:
                 with self._lock:
                     self.broken += 1
                 continue
-            problem = self._wrong(response, body)
+            problem = self._wrong(response, answer)
             if problem:
                 self._fail(problem)
                 return
@@ -296,6 +309,8 @@ class Load:
         with self._lock:
             self.answers[bare] = self.answers.get(bare, 0) + 1
             self.tiers[answer["tier"]] = self.tiers.get(answer["tier"], 0) + 1
+            if answer["tier"] == "fallback":
+                self.fallbacks[bare] = self.fallbacks.get(bare, 0) + 1
         return None
 
     def _fail(self, what: str) -> None:
