@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -60,6 +61,10 @@ def main() -> int:
     Returns:
         The exit status: 0 where an answer was given, good or bad.
     """
+    # Whoever interrupts it ends it by that signal, and the supervisor can tell. As an exception it would look like the
+    # bundle's: confined, this process may not even raise the signal against itself, as Python would in the end.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     answer = os.dup(1)
     os.dup2(2, 1)
     try:

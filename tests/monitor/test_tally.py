@@ -15,6 +15,8 @@ def test_what_was_counted_is_what_the_supervisor_reads():
     tally = Tally(5_000_000)
     tally.failed(invalid=True)
     tally.failed(invalid=False, count=2)
+    tally.failed(invalid=False, answered=False)
+    tally.fell_back(3)
     tally.missed()
     tally.missed(3)
     tally.golden_failed()
@@ -24,10 +26,10 @@ def test_what_was_counted_is_what_the_supervisor_reads():
     tally.label(True)
     counters = Counters.from_mapping(tally.document(20, rss_bytes=1000))
     assert counters == Counters(
-        requests=20,
-        model_errors=2,
+        requests=21,
+        model_errors=3,
         invalid_outputs=1,
-        fallbacks=3,
+        fallbacks=6,
         deadline_misses=4,
         labels={"a": 5, "7": 1, "True": 1},
         rss_bytes=1000,

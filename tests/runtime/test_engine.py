@@ -6,7 +6,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from edgeml.errors import RequestError
+from edgeml.errors import ModelError, RequestError
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import load
 
@@ -100,3 +100,50 @@ def test_a_batch_is_stuck_only_beyond_what_its_rows_may_take(ask, allowed_s):
     ask(slow.engine)
     assert slow.stuck_s == pytest.approx(60.0 - allowed_s)
     assert slow.engine.stuck_s() == 0.0
+
+
+class TestCounters:
+    """What a trial is judged by."""
+
+    def counted(self, engine):
+        counters = engine.counters()
+        names = ("requests", "model_errors", "invalid_outputs", "fallbacks", "labels")
+        return tuple(counters[name] for name in names)
+
+    @pytest.mark.parametrize("at_once", [False, True])
+    def test_labels_are_the_models_alone(self, engine, at_once):
+        """The drift reference, with which they are compared, has no others."""
+        records = [RECORD, GENTOO, RECORD, GENTOO, GENTOO]
+        answers = engine.predict_many(records) if at_once else [engine.predict(record) for record in records]
+        assert [answer.tier for answer in answers] == ["model", "rule", "model", "rule", "rule"]
+        assert self.counted(engine) == (5, 0, 0, 0, {answers[0].label: 2})
+
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (ModelError("the node Gather failed"), (1, 1, 0, 0, {})),
+            (ModelError("the model gave a non-finite number in output 'y'"), (1, 0, 1, 0, {})),
+            (ValueError("cannot reshape an array"), (1, 1, 0, 0, {})),
+            (RequestError("no such feature"), (0, 0, 0, 0, {})),
+            (MemoryError(), (0, 0, 0, 0, {})),
+            (OSError(24, "too many open files"), (0, 0, 0, 0, {})),
+        ],
+    )
+    def test_a_question_that_nobody_answers_is_one_that_the_model_failed(self, error, expected):
+        """Unless it was a bad question, or the box had no memory for it."""
+
+        class Failing(Slow):
+            golden = ()
+
+            def predict(self, _):
+                raise error
+
+            golden_check = predict_many = predict_json_record = lambda self, _=None: self.predict(None)
+
+        engine = Failing().engine
+        with pytest.raises(type(error)):
+            engine.predict_json_record(b"{}")
+        assert self.counted(engine) == expected
+        with pytest.raises(type(error)):
+            engine.golden_check()  # counted on its own
+        assert self.counted(engine) == expected and engine.stuck_s() == 0.0

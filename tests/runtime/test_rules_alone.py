@@ -57,6 +57,20 @@ def test_rules_answer_and_else_the_fallback(tmp_path):
     assert predictor.golden_check().passed and predictor.golden_check().rows == 2
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_trial_counts_fallbacks_and_no_failures(at_once):
+    engine = Engine(edgeml.Predictor.from_bundle(bundle_of()))
+    records = [{"speed": speed} for speed in (0.1, 0.7, 1.5, 3.0)]
+    if at_once:
+        engine.predict_many(records)
+    else:
+        for record in records:
+            engine.predict(record)
+    counters = engine.counters()
+    assert (counters["requests"], counters["fallbacks"]) == (4, 2)
+    assert (counters["model_errors"], counters["invalid_outputs"], counters["labels"]) == (0, 0, {})
+
+
 def test_it_is_served_like_any_other():
     engine = make_data_plane(bundle_of(), Limits()).engine()
     body = {"inputs": [{"name": "speed", "shape": [2], "datatype": "FP64", "data": [0.1, 1.5]}]}

@@ -183,6 +183,19 @@ def test_a_process_that_the_kernel_kills(trying):
     assert "killed by SIGKILL while loading" in str(error) and "512.0 MiB" in str(error)
 
 
+@needs_filter
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_process_that_somebody_ends(trying, name):
+    """No bundle does that: the service is being stopped, or a person was impatient. Nothing is held against it."""
+    child, ended = trying
+    until(lambda: confined(child))
+    wait_for_looking(child)
+    os.kill(child, signal.Signals[name])
+    error = ended()
+    assert isinstance(error, OSError) and not isinstance(error, AdmissionError)
+    assert str(error).startswith("this box could not try the bundle") and f"was killed by {name}" in str(error)
+
+
 def wait_for_looking(child):
     """The empty line is written right after the filter is put on; a mapped ONNX Runtime says that it was."""
     until(lambda: "libonnxruntime" in Path(f"/proc/{child}/maps").read_text())

@@ -67,6 +67,7 @@ class Desk:
         """A worker that has answered already."""
         self.process, self.ear = Process(), Ear()
         self.supervisor._worker = WorkerState(process=self.process, heard=self.now, since=self.now, loading=False)
+        self.supervisor._announced = True
 
     def hello(self):
         self.supervisor._on_hello(self.ear, {"pid": 1, "life": 1})
@@ -271,3 +272,124 @@ def test_a_worker_that_ends_before_it_was_told_of_a_bundle_is_blamed_on_none(des
         desk.supervisor._on_ended(desk.process, "ended with status 1")
     model = desk.store.state().models["door"]
     assert (model.active, model.deaths_left, dict(model.denied)) == (two, 3, {})
+
+
+class TestAnActiveBundleThatDoesNotLoad:
+    """It is gone back from once; where the one before does not load either, the bundles are not at fault."""
+
+    @pytest.fixture
+    def three(self, desk):
+        """Gives the digests of three bundles that were confirmed one after the other."""
+        digests = installed(desk.store, "1", "2", "3")
+        for digest in digests:
+            desk.store.activate(digest, now=True)
+        desk.hello()
+        assert desk.ear.digests() == {"door": digests[2]}
+        return digests
+
+    def loaded(self, desk, digest, **failed):
+        found = {"digest": digest, "reason": ""} | failed
+        turn = desk.supervisor._worker.turn
+        desk.supervisor._on_heard(desk.ear, {"kind": "loaded", "turn": turn, "models": {"door": found}})
+
+    def fails(self, desk, digest):
+        self.loaded(desk, None, failed=digest, fault="bundle", reason="no ONNX model")
+
+    def record(self, desk):
+        model = desk.store.state().models["door"]
+        return model.active, set(model.denied)
+
+    def test_once(self, desk, three):
+        one, two, three = three
+        self.fails(desk, three)
+        assert self.record(desk) == (two, {three}) and desk.ear.digests() == {"door": two}
+        (event,) = [each.event for each in desk.store.journal.entries() if each.event.kind == "rolled_back"]
+        assert (event.digest, event.signal, event.reason) == (three, "load_failed", "no ONNX model")
+        self.fails(desk, two)
+        assert self.record(desk) == (two, {three})
+        told = len(desk.ear.told)
+        desk.beat()
+        desk.look()
+        assert len(desk.ear.told) == told
+        desk.beat()
+        desk.look(module.RETRY_S)  # tried again, and not gone back from however often
+        assert len(desk.ear.told) == told + 1 and desk.ear.digests() == {"door": two}
+        self.fails(desk, two)
+        assert self.record(desk) == (two, {three})
+
+    def test_and_once_more_after_one_has_loaded(self, desk, three):
+        one, two, three = three
+        desk.store.activate(one, now=True)
+        desk.supervisor._follow()
+        self.fails(desk, one)
+        assert self.record(desk) == (three, {one})
+        self.loaded(desk, three)
+        desk.store.activate(two, now=True)
+        desk.supervisor._follow()
+        self.loaded(desk, three, failed=two, fault="bundle", reason="no ONNX model")
+        assert self.record(desk) == (three, {one, two})
+
+
+class TestReportsFromBeforeAnExchange:
+    """What a worker counted before it followed the last orders judges no trial: its counters may be of another one."""
+
+    @pytest.fixture
+    def two(self, desk):
+        """Gives the digest of a bundle on trial whose orders the worker has not followed yet."""
+        one, two = installed(desk.store, "1", "2")
+        desk.store.activate(one, now=True)
+        desk.hello()
+        desk.followed()
+        desk.store.activate(two)
+        desk.supervisor._on_tick()
+        assert desk.ear.digests() == {"door": two}
+        return two
+
+    def report(self, desk, digest, **counts):
+        desk.beat(models={"door": {digest: asdict(Counters(**counts))}}, rss_bytes=counts.get("rss_bytes", 0))
+        desk.look()
+
+    @pytest.mark.parametrize("counts", [{"golden_failures": 1}, {"requests": 50, "model_errors": 50}])
+    def test_a_failure_that_they_tell_of_is_not_its_own(self, desk, two, counts):
+        self.report(desk, two, **counts)
+        assert desk.store.state().models["door"].candidate == two
+        assert desk.trials.progress()["door"]["requests"] == 0
+        desk.followed()
+        self.report(desk, two, **counts)
+        assert desk.store.state().models["door"].candidate is None
+
+    def test_nor_do_their_questions_confirm_it(self, desk, two):
+        for n in range(20):
+            self.report(desk, two, requests=10 * n)
+        assert desk.store.state().models["door"].candidate == two
+        desk.followed()
+        for n in range(20):
+            self.report(desk, two, requests=10 * n)
+        assert desk.store.state().models["door"].active == two
+
+    def test_nor_is_their_memory_what_the_worker_had_before(self, desk, two):
+        """The worker reports 200 MB while it loads, which the next bundle on trial must not be measured by."""
+        worker = desk.supervisor._worker
+        self.report(desk, two, rss_bytes=200_000_000)
+        assert (worker.rss_bytes, worker.settled_bytes) == (200_000_000, 0)
+        desk.followed()
+        assert worker.settled_bytes == 0
+        self.report(desk, two, rss_bytes=300_000_000)
+        assert worker.settled_bytes == 300_000_000
+        desk.supervisor._follow()
+        assert worker.settled_bytes == 0
+
+
+def test_what_the_worker_had_when_a_trial_began_bounds_its_memory(desk):
+    one, two = installed(desk.store, "1", "2")
+    desk.store.activate(one, now=True)
+    desk.hello()
+    desk.followed()
+    desk.beat(rss_bytes=100_000_000)
+    desk.store.activate(two, peak_bytes=1_000_000)
+    desk.supervisor._on_tick()
+    desk.followed()
+    desk.beat(models={"door": {two: asdict(Counters(rss_bytes=900_000_000))}}, rss_bytes=900_000_000)
+    desk.look()
+    assert desk.store.state().models["door"].candidate is None
+    assert [e.event.signal for e in desk.store.journal.entries()][0] == "memory"

@@ -192,6 +192,30 @@ class TestMemory:
         box.report(1, life=2, rss_bytes=1500 * MIB)
         assert box.memory() == (1500, limit, "fine")
 
+    def test_a_bundle_that_grows_before_its_first_report_sets_no_limit_of_its_own(self, tmp_path):
+        box = Box(tmp_path, peak_bytes=50 * MIB)
+        box.trials = Trials(box.path, box.config, lambda _: None, clock=lambda: box.now)
+        box.trials.follow(box.store.state(), 1000 * MIB)
+        assert box.report(1, rss_bytes=1229 * MIB) == ["roll_back"]
+        assert box.memory() == (1229, 1000 + 2 * 50 + 128, "failed")
+
+    def test_one_that_takes_less_than_its_room_gets_no_more_than_without_that(self, tmp_path):
+        box = Box(tmp_path, peak_bytes=50 * MIB)
+        box.trials = Trials(box.path, box.config, lambda _: None, clock=lambda: box.now)
+        box.trials.follow(box.store.state(), 1000 * MIB)
+        box.report(1, rss_bytes=1010 * MIB)
+        assert box.memory() == (1010, 1010 + 50 + 128, "fine")
+
+    def test_what_is_loaded_for_another_model_before_that_report_counts_as_before_it(self, tmp_path):
+        box = Box(tmp_path, peak_bytes=50 * MIB)
+        box.trials = Trials(box.path, box.config, lambda _: None, clock=lambda: box.now)
+        box.trials.follow(box.store.state(), 1000 * MIB)
+        (lock,) = installed(box.store, "1", name="lock")
+        box.store.activate(lock, peak_bytes=300 * MIB)
+        box.trials.follow(box.store.state())
+        box.report(1, rss_bytes=1350 * MIB)
+        assert box.memory() == (1350, 1350 + 50 + 128, "fine")
+
     def test_what_the_operator_says_counts(self, tmp_path):
         box = Box(tmp_path, config=replace(QUICK, memory_bytes=100 * MIB))
         box.report(1, rss_bytes=50 * MIB)
