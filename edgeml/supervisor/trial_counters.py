@@ -37,8 +37,7 @@ class Counters:
         fallbacks: Questions that the fallback answered; where there is no model, nothing has failed thereby.
         deadline_misses: Questions answered after their deadline.
         labels: Label -> answers of the model with it, of the 64 most frequent labels and ``other``; empty for what has
-            no labels.
-            A label that was named stays named as long as the worker lives, lest its count be added twice.
+            no labels. A label that was named stays named as long as the worker lives, lest its count be added twice.
         rss_bytes: Resident memory of the whole worker now, in bytes; 0 where nobody knows.
         golden_failures: Self-tests on the bundle's golden rows that failed.
     """

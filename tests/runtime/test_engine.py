@@ -5,10 +5,11 @@ from itertools import count
 
 import numpy as np
 import pytest
+from supervisor import worsened_bundles
 
 from edgeml.errors import ModelError, RequestError
 from edgeml.runtime.engine import Engine
-from edgeml.runtime.load import load
+from edgeml.runtime.load import load, predictor_of
 
 RECORD = {
     "bill_length_mm": 47.0,
@@ -117,6 +118,13 @@ class TestCounters:
         answers = engine.predict_many(records) if at_once else [engine.predict(record) for record in records]
         assert [answer.tier for answer in answers] == ["model", "rule", "model", "rule", "rule"]
         assert self.counted(engine) == (5, 0, 0, 0, {answers[0].label: 2})
+
+    def test_a_label_beside_scores_that_are_none_is_no_answer(self, penguins_bundle):
+        engine = Engine(predictor_of(worsened_bundles.giving_nan(penguins_bundle, "2")))
+        light, heavy = worsened_bundles.ADELIE, worsened_bundles.heavy(worsened_bundles.ADELIE)
+        engine.predict_many([light, heavy, heavy])
+        engine.predict(heavy)
+        assert self.counted(engine) == (4, 0, 3, 3, {"Adelie": 1})
 
     @pytest.mark.parametrize(
         ("error", "expected"),
