@@ -21,7 +21,7 @@ from edgeml.bundles import Bundle
 # Column of the model's input, and the standard deviation beyond which a row is of the kind.
 LONG, HEAVY = ("long", 0, 5.0), ("heavy", 3, 10.0)
 # Slow enough to be later than DEADLINE_MS on a fast machine, whose good answers are never as late on a busy one.
-TRIPS = 1_500_000
+TRIPS = 1_000_000
 DEADLINE_MS = 300.0
 # float32: 256 MiB, more than such a bundle's room and the slack of a trial together.
 MUCH = 2**26
