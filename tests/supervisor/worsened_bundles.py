@@ -137,6 +137,8 @@ class _Model:
         self._model = onnx.load_model_from_string(bundle.members["model.onnx"])
         self.graph = self._model.graph
         self._given = self.graph.input[0].name
+        # What the model itself takes: the input, or what was last put behind it.
+        self._asked = self._given
         self._own = list(self.graph.node)
         self._before: list[Any] = []
         self._behind: list[Any] = []
@@ -179,16 +181,10 @@ class _Model:
 
     def burden(self, put: Any) -> None:
         """Puts something between the input and the model."""
-        burdened = put(self._given_now)
+        burdened = put(self._asked)
         for node in self._own:
-            node.input[:] = [burdened if name == self._given_now else name for name in node.input]
-        self._burdened = burdened
-
-    _burdened: str | None = None
-
-    @property
-    def _given_now(self) -> str:
-        return self._burdened or self._given
+            node.input[:] = [burdened if name == self._asked else name for name in node.input]
+        self._asked = burdened
 
     def kind_of(self, output: str) -> int:
         return next(int(each.type.tensor_type.elem_type) for each in self.graph.output if each.name == output)
