@@ -78,7 +78,7 @@ class Journal:
         )
         self.failure = ""
 
-    def append(self, events: Sequence[Event], *, at: float, who: str, generation: int, state: bytes) -> None:
+    def append(self, events: Sequence[Event], *, at: float, who: str, generation: int, state: bytes | None) -> None:
         """Writes events down. Never raises: what cannot be written waits, and ``failure`` says why.
 
         Args:
@@ -86,7 +86,7 @@ class Journal:
             at: Seconds since 1970.
             who: Who asked.
             generation: The record's generation after the events.
-            state: The whole record after the events.
+            state: The whole record after the events; None where they have not changed it.
         """
         with self._lock:
             for number, each in enumerate(events, start=1):

@@ -14,6 +14,7 @@
       pull.lock, budget.json          one pull at a time; bytes pulled today (``store_pull``, ``byte_budget``)
       tokens.json                     hashes of the management plane's tokens (``supervisor.tokens``)
       trials.json                     what trials have counted so far (``supervisor.trials``)
+      settings.json                   what bundles and pulls are granted (``box_settings``)
 
 1. Every transition is one replacement of ``state.json`` (``record``).
 2. Bytes first, names after: a record names a bundle only when all its blobs are synced, and blobs are removed only when
@@ -351,6 +352,16 @@ class Store:
             return fresh, (Event("settings", reason=word),)
 
         return self._record.change(changed, who=who, adds=True)
+
+    def note(self, event: Event, *, who: str) -> None:
+        """Writes an event into the journal that has changed nothing in the record.
+
+        Args:
+            event: What happened.
+            who: For the journal.
+        """
+        generation = self.state().generation
+        self.journal.append([event], at=self._clock(), who=who, generation=generation, state=None)
 
     def change_keyring(self, successor: Keyring, *, who: str = "cli") -> State:
         """Puts the next keyring in the place of the one that is trusted.

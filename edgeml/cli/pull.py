@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from edgeml.cli import Refusal
 from edgeml.cli.box import for_a_store, open_store, tell, warn_of_journal
 from edgeml.cli.peers import TokenBook, for_a_peer, patience_of, size_in_words, transfer_bars
+from edgeml.cli.sizes import Size
 
 if TYPE_CHECKING:
     from edgeml.bundles.blob_sources import FileSource
@@ -20,28 +20,12 @@ if TYPE_CHECKING:
     from edgeml.bundles.store import Store
     from edgeml.bundles.store_pull import Arrival
 
-_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "KI": 1024, "MI": 1024**2, "GI": 1024**3}
-_SIZE = re.compile(r"\s*([0-9]{1,15})\s*([KMG]I?|)B?\s*\Z", re.IGNORECASE)
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]  # older click knows no argument
-    """A number of bytes, such as ``50MB`` or ``200MiB``."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of bytes."""
-        if isinstance(value, int):
-            return value
-        found = _SIZE.match(str(value))
-        if found is None:
-            self.fail(f"{value!r} is no size; write 50MB or 200MiB", param, ctx)
-        return int(found[1]) * _UNITS[found[2].upper()]
+_BUDGET = "Fetch no more a day, such as 50MB. [default: as 'edgeml settings' says]"
 
 
 @click.command()
 @click.argument("source", metavar="REF|FILE")
-@click.option("--budget-per-day", "budget", type=Size(), metavar="SIZE", help="Fetch no more a day, such as 50MB.")
+@click.option("--budget-per-day", "budget", type=Size(), metavar="SIZE", help=_BUDGET)
 @click.option("--username", default="", help="Name for the registry.")
 @click.option("--password-stdin", is_flag=True, help="Read its password from standard input.")
 @click.option("--activate", "activating", is_flag=True, help="Put it on trial afterwards, as 'edgeml activate' does.")

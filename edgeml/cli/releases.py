@@ -163,10 +163,16 @@ def _not_admitted(digest: str) -> Measured:
 
 
 def _admitted(store: Store) -> Callable[[str], Measured]:
+    from edgeml.bundles.box_settings import BoxSettings
     from edgeml.supervisor import quarantine
 
-    where = str(store.root.absolute())
-    return lambda digest: quarantine.admit({"store": where, "digest": f"sha256:{digest}"}, keyring_path=None)
+    where = store.root.absolute()
+
+    def admit(digest: str) -> Measured:
+        budget = quarantine.Budget.of(BoxSettings.read(where))
+        return quarantine.admit({"store": str(where), "digest": f"sha256:{digest}"}, keyring_path=None, budget=budget)
+
+    return admit
 
 
 def _followed(store: Store, name: str, wait_s: float, as_json: bool) -> dict[str, Any] | None:

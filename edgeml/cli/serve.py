@@ -8,8 +8,6 @@ import click
 
 from edgeml.cli import NOT_CHECKED
 
-_MEMORY = "With --store: MiB that a bundle may take while it is tried."
-
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
@@ -27,7 +25,6 @@ _MEMORY = "With --store: MiB that a bundle may take while it is tried."
 @click.option("--tls-cert", type=click.Path(path_type=Path), help="PEM certificate of the management plane.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key.")
 @click.option("--tls-client-ca", type=click.Path(path_type=Path), help="Whose client certificates may connect there.")
-@click.option("--memory", "memory_mb", type=click.IntRange(16), default=512, show_default=True, help=_MEMORY)
 @click.option("--trial", "trial", multiple=True, metavar="NAME=NUMBER", help="With --store: a limit of trials.")
 def serve(
     file: Path | None,
@@ -45,7 +42,6 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
-    memory_mb: int,
     trial: tuple[str, ...],
 ) -> None:
     """Answer requests over HTTP for the bundle FILE, or with --store for the bundles that are active on this box.
@@ -65,7 +61,7 @@ def serve(
             raise click.UsageError("TLS needs --tls-cert and --tls-key; --tls-client-ca comes beside them")
         tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key, tls_client_ca)
         where = ("" if no_manage else manage_host, manage_port)
-        raise SystemExit(_supervise(store, (*listen, *threaded, *bounds), _numbers(trial), where, tls, memory_mb))
+        raise SystemExit(_supervise(store, (*listen, *threaded, *bounds), _numbers(trial), where, tls))
     if trial or tls_cert or tls_key or tls_client_ca or no_manage:
         raise click.UsageError("--trial, --no-manage and --tls-... go with --store")
     assert file is not None
@@ -89,11 +85,9 @@ def _supervise(
     trial: dict[str, float],
     manage: tuple[str, int],
     tls: tuple[Path, Path, Path | None] | None,
-    memory_mb: int,
 ) -> int:
     from edgeml.supervisor.box import BoxOptions, run_box
     from edgeml.supervisor.management import Tls
-    from edgeml.supervisor.quarantine import Budget
     from edgeml.supervisor.trial_config import TrialConfig
     from edgeml.supervisor.worker_state import WorkerOptions
 
@@ -104,7 +98,6 @@ def _supervise(
     options = BoxOptions(
         worker=WorkerOptions(arguments=arguments, stall_s=config.stall_seconds),
         trial=config,
-        budget=Budget(memory_bytes=memory_mb * 1024 * 1024),
         manage_host=manage[0],
         manage_port=manage[1],
         tls=None if tls is None else Tls(*tls),

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeml.cli.box import for_a_store, for_machines, open_store, short, tell, warn_of_journal
+from edgeml.cli.peers import size_in_words
+from edgeml.cli.sizes import Size
 
 if TYPE_CHECKING:
     from edgeml.bundles import Bundle
     from edgeml.bundles.state import State
 
+_REGISTRY = "Let the management plane name this registry, and no other that is not listed."
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -93,23 +96,73 @@ def gc(keep: int | None, root: Path, as_json: bool) -> None:
 @click.option("--device", metavar="NAME", help="This box's name in orders.")
 @click.option("--require-order/--no-require-order", default=None, help="Ask for an order when the network activates.")
 @click.option("--allow-unsigned/--no-allow-unsigned", default=None, help="Run bundles that nobody has signed.")
+@click.option("--admission-memory", type=Size(), metavar="SIZE", help="Memory a bundle may take while it is tried.")
+@click.option("--admission-cpu-seconds", type=int, metavar="N", help="Processor time while it is tried.")
+@click.option("--admission-wall-seconds", type=float, metavar="N", help="Time on the wall while it is tried.")
+@click.option("--admission-load-seconds", type=float, metavar="N", help="Time until its model can be asked.")
+@click.option("--pull-budget-per-day", type=Size(), metavar="SIZE", help="Pull no more a day, whoever asks.")
+@click.option("--no-pull-budget", is_flag=True, help="Pull as much as is asked for.")
+@click.option("--pull-registry", multiple=True, metavar="HOST:PORT", help=_REGISTRY)
+@click.option("--no-pull-registry", multiple=True, metavar="HOST:PORT", help="Take a registry off the list.")
+@click.option("--defaults", is_flag=True, help="What is not named of admission and pulls: as on a new box.")
 @for_a_store
 def settings(
-    device: str | None, require_order: bool | None, allow_unsigned: bool | None, root: Path, as_json: bool
+    device: str | None,
+    require_order: bool | None,
+    allow_unsigned: bool | None,
+    pull_budget_per_day: int | None,
+    no_pull_budget: bool,
+    pull_registry: tuple[str, ...],
+    no_pull_registry: tuple[str, ...],
+    defaults: bool,
+    root: Path,
+    as_json: bool,
+    **admission: Any,
 ) -> None:
-    """Show what the operator has decided, or change it."""
+    """Show what the operator has decided, or change it.
+
+    What is said of admission and pulls counts for every command and for a running service, from the next bundle on.
+    """
+    from edgeml.bundles.box_settings import BoxSettings, change_settings
+
+    if no_pull_budget and pull_budget_per_day is not None:
+        raise click.UsageError("give --pull-budget-per-day SIZE or --no-pull-budget, not both")
+    asked = {
+        "admission_memory_bytes": admission["admission_memory"],
+        "admission_cpu_seconds": admission["admission_cpu_seconds"],
+        "admission_wall_seconds": admission["admission_wall_seconds"],
+        "admission_load_seconds": admission["admission_load_seconds"],
+        "pull_bytes_per_day": pull_budget_per_day,
+    }
+    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if no_pull_budget:
+        changes["pull_bytes_per_day"] = None
     store = open_store(root)
+    try:
+        granted = (
+            change_settings(store, changes, listed=pull_registry, unlisted=no_pull_registry, anew=defaults, who="cli")
+            if changes or pull_registry or no_pull_registry or defaults
+            else BoxSettings.read(root)
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     if (device, require_order, allow_unsigned) == (None, None, None):
         state = store.state()
     else:
         state = store.settings(device=device, require_order=require_order, allow_unsigned=allow_unsigned)
+    budget = granted.pull_bytes_per_day
     lines = (
         f"device          {state.device or '(none)'}",
         f"orders          {'required' if state.require_order else 'not required'} when the network activates",
         f"signatures      {'not needed: unsigned bundles are taken' if state.allow_unsigned else 'needed'}",
         f"keyring         {short(state.keyring) or '(none)'}",
+        f"admission       {granted.admission_memory_bytes / 1024**2:g} MiB of memory, "
+        f"{granted.admission_cpu_seconds} s of processor time, {granted.admission_wall_seconds:g} s on the wall, "
+        f"{granted.admission_load_seconds:g} s to load",
+        f"pull budget     {'none' if budget is None else size_in_words(budget) + ' a day'}",
+        f"pull registries {', '.join(granted.pull_registries) or 'any but this machine and its link'}",
     )
-    tell(_settings_document(state), as_json, *lines)
+    tell(_settings_document(state) | granted.to_dict(), as_json, *lines)
     warn_of_journal(store)
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeml.bundles.box_settings import BoxSettings
 from edgeml.bundles.store import Store
+from edgeml.errors import StoreError
 from edgeml.supervisor.callers import Callers
 from edgeml.supervisor.management import Management, Tls, serve_management
 from edgeml.supervisor.management_app import make_management_app
@@ -34,7 +36,6 @@ class BoxOptions:
     Attributes:
         worker: How its worker is run.
         trial: The numbers by which trials are judged.
-        budget: What a bundle may take while it is tried.
         manage_host: Address of the management plane; empty for none.
         manage_port: Its port; 0 takes a free one.
         tls: Its certificates; None speaks plain HTTP.
@@ -42,22 +43,31 @@ class BoxOptions:
 
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     trial: TrialConfig = field(default_factory=TrialConfig)
-    budget: Budget = field(default_factory=Budget)
     manage_host: str = "127.0.0.1"
     manage_port: int = 8081
     tls: Tls | None = None
 
 
-def admission_of(store: Store, budget: Budget) -> Callable[[str], Admission]:
+def admission_of(store: Store) -> Callable[[str], Admission]:
     """Tries installed bundles, by hex digest, each in a process of its own.
 
     Args:
-        store: Where they are installed.
-        budget: What they may take.
+        store: Where they are installed, and what its operator grants.
     """
-    return lambda digest: admit(
-        {"store": str(store.root), "digest": f"sha256:{digest}"}, keyring_path=None, budget=budget
-    )
+
+    def tried(digest: str) -> Admission:
+        budget = Budget.of(BoxSettings.read(store.root))
+        return admit({"store": str(store.root), "digest": f"sha256:{digest}"}, keyring_path=None, budget=budget)
+
+    return tried
+
+
+def _granted_bytes(store: Store) -> int:
+    try:
+        return BoxSettings.read(store.root).admission_memory_bytes
+    except (StoreError, OSError):
+        # Settings that cannot be read stop admission, and must not stop what answers.
+        return BoxSettings().admission_memory_bytes
 
 
 def run_box(root: Path, options: BoxOptions, *, ready: Callable[[str, str], None]) -> int:
@@ -81,7 +91,7 @@ def run_box(root: Path, options: BoxOptions, *, ready: Callable[[str, str], None
         store.root / "trials.json",
         options.trial,
         reference_labels(store),
-        unmeasured_bytes=options.budget.memory_bytes,
+        unmeasured_bytes=lambda: _granted_bytes(store),
     )
     supervisor = Supervisor(store, trials, options=options.worker)
     management = _management(store, supervisor, options)
@@ -111,7 +121,7 @@ def _management(store: Store, supervisor: Supervisor, options: BoxOptions) -> Ma
         return None
     releases = Releases(
         store,
-        admit=admission_of(store, options.budget),
+        admit=admission_of(store),
         changed=lambda _: supervisor.follow(),
         live=supervisor.live,
         pull=_puller(store),

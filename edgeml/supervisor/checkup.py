@@ -21,7 +21,14 @@ from edgeml.supervisor.checkup_machine import check_clock, check_memory
 from edgeml.supervisor.checkup_mount import check_mount
 from edgeml.supervisor.checkup_onnxruntime import check_onnxruntime
 from edgeml.supervisor.checkup_service import check_service
-from edgeml.supervisor.checkup_store import check_blobs, check_journal, check_leftovers, check_record, check_reserve
+from edgeml.supervisor.checkup_store import (
+    check_blobs,
+    check_journal,
+    check_leftovers,
+    check_record,
+    check_reserve,
+    check_settings,
+)
 from edgeml.supervisor.checkup_trust import check_releases, check_trust
 from edgeml.supervisor.finding import Finding, Patient
 
@@ -30,7 +37,7 @@ SYSTEM_ROOT = Path("/")
 Check = Callable[[Patient], Iterator[Finding]]
 
 # Those that need a folder only, those that need a record that can be read, and those of the box itself.
-_OF_FOLDER: tuple[Check, ...] = (check_reserve, check_mount, check_writing, check_access)
+_OF_FOLDER: tuple[Check, ...] = (check_settings, check_reserve, check_mount, check_writing, check_access)
 _OF_RECORD: tuple[Check, ...] = (
     check_journal,
     check_blobs,

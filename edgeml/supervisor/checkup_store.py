@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeml.bundles.box_settings import BoxSettings
 from edgeml.bundles.disk import SYSTEM
 from edgeml.bundles.record import RESERVE_BYTES
 from edgeml.bundles.state import MAX_BYTES, State, bare
@@ -53,6 +54,17 @@ def check_record(root: Path) -> Iterator[Finding]:
             "nothing but the journal could take the record's place",
             "the next change writes it, where the disk has room for one more name",
         )
+
+
+def check_settings(patient: Patient) -> Iterator[Finding]:
+    """What bundles and pulls are granted."""
+    try:
+        BoxSettings.read(patient.root)
+    except StateError as error:
+        found, _, remedy = str(error).partition("; ")
+        yield Finding("settings", "warning", found, "what answers goes on answering; nothing new is let in", remedy)
+    else:
+        yield Finding("settings", "ok", "they can be read")
 
 
 def check_journal(patient: Patient) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+from edgeml.bundles.box_settings import BoxSettings
 from edgeml.errors import AdmissionError
 
 CHILD = "edgeml.serving.admission"
@@ -59,6 +60,16 @@ class Budget:
     wall_seconds: float = 120.0
     open_files: int = 64
     load_seconds: float = 30.0
+
+    @classmethod
+    def of(cls, settings: BoxSettings) -> Budget:
+        """What the operator of a box grants."""
+        return cls(
+            memory_bytes=settings.admission_memory_bytes,
+            cpu_seconds=settings.admission_cpu_seconds,
+            wall_seconds=settings.admission_wall_seconds,
+            load_seconds=settings.admission_load_seconds,
+        )
 
 
 @dataclass(frozen=True)

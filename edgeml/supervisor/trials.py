@@ -62,7 +62,7 @@ class Trials:
         path: Where they are kept.
         config: The numbers by which they are judged.
         reference: Label counts of a bundle's drift reference by hex digest; None where it has no labels.
-        unmeasured_bytes: Room of a bundle whose memory admission has not measured.
+        unmeasured_bytes: Gives the room of a bundle whose memory admission has not measured.
         clock: Seconds of CLOCK_BOOTTIME.
     """
 
@@ -72,7 +72,7 @@ class Trials:
         config: TrialConfig,
         reference: References,
         *,
-        unmeasured_bytes: int = 512 * 1024 * 1024,
+        unmeasured_bytes: Callable[[], int] = lambda: 512 * 1024 * 1024,
         clock: Callable[[], float] = boottime,
     ) -> None:
         self._path = path
@@ -219,7 +219,7 @@ class Trials:
         """Raises the limits of the trials under way by what is loaded beside them from now on."""
         before = self._room
         self._room = {
-            digest: model.releases[digest].peak_bytes or self._unmeasured_bytes
+            digest: model.releases[digest].peak_bytes or self._unmeasured_bytes()
             for model in state.models.values()
             for digest in (model.active, model.candidate)
             if digest is not None

@@ -245,7 +245,7 @@ def may_run(python: str, user: int) -> bool:
 
 
 def test_sizes() -> None:
-    from edgeml.cli.pull import Size
+    from edgeml.cli.sizes import Size
 
     sizes = {"50MB": 50_000_000, "200 MiB": 200 * MIB, "1g": 10**9, "7": 7, "3kib": 3072, "2B": 2}
     assert {text: Size().convert(text, None, None) for text in sizes} == sizes

@@ -1,0 +1,186 @@
+"""What the operator grants: to bundles that are tried, and to pulls. One small file of the store, ``settings.json``.
+
+1. Whoever tries or pulls a bundle reads it at that moment: a command and a running service never go by two numbers,
+   and a change counts from the next bundle on, without a restart.
+2. A file that is missing grants the defaults. One that is damaged grants nothing: nothing is tried and nothing pulled
+   until it is mended. What answers goes on answering, and going back never reads it.
+3. What decides which bundle may answer (device, orders, signatures) is not here but in the record.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edgeml.bundles.disk import SYSTEM, Disk
+from edgeml.bundles.documents import canonical, parse_object
+from edgeml.bundles.event import Event
+from edgeml.bundles.files import replace_file
+from edgeml.bundles.oci_reference import Reference
+from edgeml.bundles.store import Store
+from edgeml.errors import EdgemlError, StateError, TransferError
+
+FILE = "settings.json"
+MOST_REGISTRIES = 64
+
+_MIB = 1024 * 1024
+_MAX_BYTES = 64 * 1024
+# What a setting may be; below the least no bundle at all could be tried.
+_WHOLE = {
+    "admission_memory_bytes": (16 * _MIB, 1024**4),
+    "admission_cpu_seconds": (1, 3600),
+    "pull_bytes_per_day": (1, 1024**5),
+}
+_SECONDS = {"admission_wall_seconds": (1.0, 3600.0), "admission_load_seconds": (0.1, 3600.0)}
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSettings:
+    """What the operator grants.
+
+    Attributes:
+        admission_memory_bytes: Memory that a bundle may take while it is tried, in bytes, beyond a process without one.
+        admission_cpu_seconds: Processor time of the trial in a process of its own.
+        admission_wall_seconds: Its time on the wall.
+        admission_load_seconds: Longest time until its model can be asked; not more than that on the wall.
+        pull_bytes_per_day: Bytes that may be pulled in a day; None for no limit.
+        pull_registries: ``host:port`` of the registries from which the management plane may let the box pull; empty for
+            any that is not at an address of this machine or its link (``registry_gate``).
+
+    Raises:
+        ValueError: A value is none of these; the message names the setting.
+    """
+
+    admission_memory_bytes: int = 512 * _MIB
+    admission_cpu_seconds: int = 60
+    admission_wall_seconds: float = 120.0
+    admission_load_seconds: float = 30.0
+    pull_bytes_per_day: int | None = None
+    pull_registries: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _WHOLE.items():
+            value = getattr(self, name)
+            if name == "pull_bytes_per_day" and value is None:
+                continue
+            if type(value) is not int or not least <= value <= most:
+                raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+        for name, (shortest, longest) in _SECONDS.items():
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not math.isfinite(value) or not shortest <= value <= longest:
+                raise ValueError(f"{name} must be a number from {shortest:g} to {longest:g}, not {value!r}")
+        if self.admission_load_seconds > self.admission_wall_seconds:
+            raise ValueError(
+                f"admission_load_seconds ({self.admission_load_seconds:g}) must not be more than "
+                f"admission_wall_seconds ({self.admission_wall_seconds:g}): set both"
+            )
+        if len(self.pull_registries) > MOST_REGISTRIES:
+            raise ValueError(f"pull_registries must be at most {MOST_REGISTRIES}, not {len(self.pull_registries)}")
+        object.__setattr__(self, "pull_registries", tuple(dict.fromkeys(map(_registry, self.pull_registries))))
+
+    @classmethod
+    def read(cls, root: Path, *, disk: Disk = SYSTEM) -> BoxSettings:
+        """Reads the settings of a store.
+
+        Args:
+            root: Folder of the store.
+            disk: Where.
+
+        Raises:
+            StateError: The file is damaged, or of a newer edgeml.
+            OSError: It cannot be read.
+        """
+        path = root / FILE
+        try:
+            data = disk.read(path, _MAX_BYTES)
+        except FileNotFoundError:
+            return cls()
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise _damaged(path, error.strerror) from error
+            raise
+        try:
+            document = parse_object(data, FILE, error=StateError)
+            known = {each.name for each in fields(cls)}
+            for key in document:
+                if key not in known:
+                    raise ValueError(f"unknown setting {key[:80]!r}")
+            registries = document.get("pull_registries", [])
+            if type(registries) is not list:
+                raise ValueError("pull_registries must be a list")
+            return cls(**document | {"pull_registries": tuple(registries)})
+        except (EdgemlError, ValueError) as error:
+            raise _damaged(path, error) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"pull_registries": list(self.pull_registries)}
+
+
+def change_settings(
+    store: Store,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    listed: Sequence[str] = (),
+    unlisted: Sequence[str] = (),
+    anew: bool = False,
+    who: str,
+    disk: Disk = SYSTEM,
+) -> BoxSettings:
+    """Changes settings of a store, durably; those that are not named stay as they are.
+
+    Args:
+        store: The store.
+        changes: New values by name.
+        listed: Registries that are added to the list.
+        unlisted: Registries that are taken off it.
+        anew: Whether to begin with the defaults; so a damaged file is mended.
+        who: For the journal.
+        disk: Where.
+
+    Raises:
+        ValueError: A value is none, or a registry is not listed; the message names the setting.
+        StateError: The file is damaged.
+        OSError: The disk refused.
+    """
+    # The record's lock: held for moments only, and by nobody who would ask for settings meanwhile.
+    with disk.lock(store.root / "lock", wait=True):
+        before = None if anew else BoxSettings.read(store.root, disk=disk)
+        after = replace(before or BoxSettings(), **changes or {})
+        registries = [*after.pull_registries, *listed]
+        for each in map(_registry, unlisted):
+            if each not in registries:
+                raise ValueError(f"pull_registries: {each} is not listed")
+            registries.remove(each)
+        after = replace(after, pull_registries=tuple(registries))
+        if after == before:
+            return after
+        data = canonical(after.to_dict(), FILE, error=StateError)
+        replace_file(store.root / FILE, [data], mode=0o640, disk=disk)
+    old = {} if before is None else before.to_dict()
+    word = ", ".join(f"{name} {value}" for name, value in after.to_dict().items() if value != old.get(name, ()))
+    store.note(Event("settings", reason=word[:400]), who=who)
+    return after
+
+
+def _registry(text: object) -> str:
+    """A registry as the list holds it, ``host:port``."""
+    try:
+        found = Reference.parse(text) if isinstance(text, str) else None
+    except TransferError as error:
+        raise ValueError(f"pull_registries: {error}") from error
+    if found is None or found.name:
+        raise ValueError(f"pull_registries: {str(text)[:80]!r} must be host:port and no more")
+    return found.registry
+
+
+def _damaged(path: Path, error: object) -> StateError:
+    # What to do comes first: who asks over the network is shown only the beginning.
+    return StateError(
+        f"{path} is damaged; mend it with 'edgeml settings --defaults': until then no bundle is tried or pulled "
+        f"({error})"
+    )
