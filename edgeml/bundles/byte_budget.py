@@ -1,10 +1,11 @@
-"""How many bytes a box may fetch in a day; remembered in its store, so that a restart does not begin anew.
+"""How many bytes a box fetches in a day, and may; remembered in its store, so that a restart does not begin anew.
 
 1. A day is one of UTC, by the latest time that the box knows of: a clock that starts in 1970, or is set back, gives no
    fresh budget.
 2. Bytes are written down before they come, a step at a time, so that a power cut makes the box think that it has
    fetched a little more, never less; and the disk is not written for every piece.
 3. What exceeds the budget ends the transfer. What came is kept by whoever takes it, and the next day goes on there.
+4. Without a limit it is counted all the same: a limit that is set at noon counts what came in the morning.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _MAX_BYTES = 4096
 _DAY_SECONDS = 86_400
 _FEWEST_STEPS = 64
 _LEAST_STEP_BYTES = 256 * 1024
+_UNLIMITED_STEP_BYTES = 16 * 1024 * 1024
 
 
 class ByteBudget:
@@ -31,25 +33,25 @@ class ByteBudget:
 
     Args:
         folder: Folder of the store.
-        per_day: Bytes.
+        per_day: Bytes; None counts them and sets no limit.
         now: The latest time known, in seconds since 1970.
         disk: Where.
     """
 
-    def __init__(self, folder: Path, per_day: int, *, now: Callable[[], float], disk: Disk = SYSTEM) -> None:
+    def __init__(self, folder: Path, per_day: int | None, *, now: Callable[[], float], disk: Disk = SYSTEM) -> None:
         self._path = folder / FILE
         self._per_day = per_day
         self._now = now
         self._disk = disk
-        self._step = max(per_day // _FEWEST_STEPS, _LEAST_STEP_BYTES)
+        self._step = _UNLIMITED_STEP_BYTES if per_day is None else max(per_day // _FEWEST_STEPS, _LEAST_STEP_BYTES)
         self._day = self._spent = self._written = 0
         self._read()
 
     @property
-    def left(self) -> int:
-        """Bytes that may still come today."""
+    def left(self) -> int | None:
+        """Bytes that may still come today; None where there is no limit."""
         self._turn()
-        return max(self._per_day - self._spent, 0)
+        return None if self._per_day is None else max(self._per_day - self._spent, 0)
 
     def check(self) -> None:
         """Refuses to begin where nothing is left.
@@ -57,7 +59,7 @@ class ByteBudget:
         Raises:
             TransferError: Code ``budget``.
         """
-        if not self.left:
+        if self.left == 0:
             raise self._used_up()
 
     def spend(self, size: int) -> None:
@@ -71,7 +73,7 @@ class ByteBudget:
         self._spent += size
         if self._spent > self._written:
             self._write(self._spent + self._step)
-        if self._spent > self._per_day:
+        if self._per_day is not None and self._spent > self._per_day:
             raise self._used_up()
 
     def close(self) -> None:
@@ -99,6 +101,8 @@ class ByteBudget:
         except FileNotFoundError:
             return
         except (ArchiveError, KeyError, ValueError) as error:
+            if self._per_day is None:
+                return  # nobody asks how much it was; the next step writes the file anew
             raise StateError(f"{self._path} is damaged ({error}); remove it to begin a fresh day") from error
         self._day, self._spent, self._written = day, spent, spent
 
@@ -111,6 +115,6 @@ class ByteBudget:
         day = datetime.fromtimestamp(min(self._day * _DAY_SECONDS, 253_402_214_400), UTC).strftime("%Y-%m-%d")
         return TransferError(
             f"the budget of {self._per_day} bytes for {day} (UTC) is used up; what came is kept: pull again tomorrow, "
-            "or with a larger budget",
+            "or with a larger budget ('edgeml settings --pull-budget-per-day' on the box)",
             code="budget",
         )

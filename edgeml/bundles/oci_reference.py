@@ -102,6 +102,11 @@ def is_this_machine(host: str) -> bool:
     return _THIS_MACHINE.fullmatch(host) is not None
 
 
+def bracketed(host: str | None) -> str:
+    """A host as it stands in an address: IPv6 in brackets."""
+    return f"[{host}]" if host and ":" in host else host or ""
+
+
 def check_name(name: str) -> str:
     """The name, if a registry can have it.
 

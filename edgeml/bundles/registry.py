@@ -19,9 +19,10 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from edgeml.bundles.documents import parse_object
-from edgeml.bundles.oci_reference import Reference, is_this_machine
+from edgeml.bundles.oci_reference import Reference, bracketed, is_this_machine
 from edgeml.bundles.registry_auth import Authorization
-from edgeml.bundles.registry_link import Answer, Interrupted, Link, Patience, bracketed, origin_of, plain
+from edgeml.bundles.registry_gate import RegistryGate
+from edgeml.bundles.registry_link import Answer, Interrupted, Link, Patience, origin_of, plain
 from edgeml.errors import ArchiveError, TransferError
 
 _MAX_REDIRECTS = 5
@@ -86,6 +87,7 @@ class Registry:
         certificate: str | Path | None = None,
         key: str | Path | None = None,
         patience: Patience | None = None,
+        gate: RegistryGate | None = None,
     ) -> None:
         """Args:
         address: ``host:port``, with or without a name behind it.
@@ -96,6 +98,7 @@ class Registry:
         certificate: PEM file of the client certificate for mutual TLS, with its chain.
         key: PEM file of its key; None where it is in the same file.
         patience: How long to wait.
+        gate: Bounds whom may be spoken to; None lets all pass.
 
         Raises:
             TransferError: Address or credentials cannot be used, or a TLS file cannot be read.
@@ -104,7 +107,9 @@ class Registry:
         self.at = self.reference.registry
         self.patience = patience or Patience()
         self._authorization = Authorization(self.reference.origin, token=token, username=username, password=password)
-        self._link = Link(self.reference.origin, self.patience, ca_file=ca_file, certificate=certificate, key=key)
+        self._link = Link(
+            self.reference.origin, self.patience, ca_file=ca_file, certificate=certificate, key=key, gate=gate
+        )
 
     def close(self) -> None:
         """Ends all connections."""

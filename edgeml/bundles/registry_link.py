@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from edgeml.bundles.oci_reference import bracketed
+from edgeml.bundles.registry_gate import RegistryGate
 from edgeml.errors import TransferError
 
 PIECE_BYTES = 64 * 1024
@@ -162,6 +164,7 @@ class Link:
         ca_file: str | Path | None = None,
         certificate: str | Path | None = None,
         key: str | Path | None = None,
+        gate: RegistryGate | None = None,
     ) -> None:
         """Args:
         origin: Scheme, host and port of the registry.
@@ -169,6 +172,7 @@ class Link:
         ca_file: PEM file of the only authorities to trust; None trusts those of the system.
         certificate: PEM file of the client certificate, with its chain.
         key: PEM file of its key; None where it is in the same file.
+        gate: Bounds whom may be spoken to; None lets all pass.
 
         Raises:
             TransferError: A TLS file cannot be read.
@@ -177,6 +181,7 @@ class Link:
         self.at = origin.partition("://")[2]
         self.patience = patience
         self._files = ca_file, certificate, key
+        self._gate = gate
         self._tls = self._contexts() if origin.startswith("https:") or ca_file or certificate else None
         self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
         self._sockets: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -274,7 +279,8 @@ class Link:
             parts = urlsplit(origin)
             assert parts.hostname is not None
             timeout = urllib3.Timeout(connect=self.patience.connect_seconds, read=self.patience.silence_seconds)
-            sockets, silence = self._sockets, self.patience.silence_seconds
+            sockets, silence, gate = self._sockets, self.patience.silence_seconds, self._gate
+            host, port = parts.hostname, parts.port or 0
             if parts.scheme == "https":
                 own, foreign = self._tls or self._contexts()
                 context = own if origin == self.origin else foreign
@@ -291,6 +297,19 @@ class Link:
                     super().connect()
                     sockets.add(self.sock)
                     self.sock.settimeout(silence)
+
+                def _new_conn(self) -> Any:
+                    # The only place before TLS says its first word; a redirect or a token service comes by here, too.
+                    if gate is None:
+                        return super()._new_conn()
+                    gate.before(host, port)
+                    connected = super()._new_conn()
+                    try:
+                        gate.after(host, port, connected)
+                    except BaseException:
+                        connected.close()
+                        raise
+                    return connected
 
                 def request(self, *arguments: Any, **options: Any) -> None:
                     # urllib3 would give a body that is sent the time for connecting.
@@ -334,11 +353,6 @@ def origin_of(url: str) -> str:
     """
     parts = urlsplit(url)
     return f"{parts.scheme}://{bracketed(parts.hostname)}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
-
-
-def bracketed(host: str | None) -> str:
-    """A host as it stands in an address: IPv6 in brackets."""
-    return f"[{host}]" if host and ":" in host else host or ""
 
 
 def _is_about_trust(error: BaseException) -> bool:

@@ -3,7 +3,8 @@
 1. What the box does not trust, cannot run, or has no room for is refused before it is fetched: signatures and order
    first, then the config alone, then the rest.
 2. What was fetched stays. Cut off at any byte, by a link, a budget, a kill or a power cut, the next pull goes on there.
-3. One pull at a time for each store (``pull.lock``): two would write into one transfer.
+3. One pull at a time for each store (``pull.lock``): two would write into one transfer. So one budget counts them all,
+   whoever asked for them.
 4. Installed is what ``Store.install_waiting`` installs: it verifies all of it again. Pulling what is installed fetches
    its manifest and new signatures, and nothing else.
 """
@@ -11,13 +12,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from edgeml.bundles import transitions
 from edgeml.bundles.archive import digest_of
 from edgeml.bundles.blob_sources import FileSource
+from edgeml.bundles.box_settings import BoxSettings
 from edgeml.bundles.bundle import config_of
 from edgeml.bundles.byte_budget import ByteBudget
 from edgeml.bundles.config import check_requirements
@@ -26,6 +28,7 @@ from edgeml.bundles.envelope import envelope_bytes
 from edgeml.bundles.manifest import MANIFEST_TYPE, Manifest
 from edgeml.bundles.oci_reference import Reference
 from edgeml.bundles.registry import Registry
+from edgeml.bundles.registry_gate import RegistryGate
 from edgeml.bundles.registry_pull import Progress, pull
 from edgeml.bundles.signing import Signature
 from edgeml.bundles.state import Release, bare
@@ -75,7 +78,8 @@ def pull_into_store(
         name: Name in the registry.
         reference: Tag or digest.
         who: For the journal.
-        budget_per_day: Bytes that may come in a day; None for no limit. See ``ByteBudget``.
+        budget_per_day: Bytes that may come in a day, counting all pulls of this store; None as the operator has set it.
+            See ``ByteBudget``.
         progress: Called with the bytes that are here and the bytes of all blobs.
 
     Raises:
@@ -85,11 +89,10 @@ def pull_into_store(
         TransferError: The registry refuses, or it was interrupted too often. What came is kept for the next time.
         OSError: The disk refused.
     """
-    with _alone(store), ExitStack() as closing:
-        budget = None
-        if budget_per_day is not None:
-            budget = closing.enter_context(ByteBudget(store.root, budget_per_day, now=store.now))
-            budget.check()
+    if budget_per_day is None:
+        budget_per_day = BoxSettings.read(store.root).pull_bytes_per_day
+    with _alone(store), ByteBudget(store.root, budget_per_day, now=store.now) as budget:
+        budget.check()
         arriving = _Arriving(store)
         report = pull(
             registry,
@@ -98,7 +101,7 @@ def pull_into_store(
             arriving.sink,
             accept=arriving.accept,
             ready=arriving.ready,
-            budget=None if budget is None else budget.spend,
+            budget=budget.spend,
             progress=progress,
             limits=store.limits.bundle,
         )
@@ -110,7 +113,7 @@ def pull_into_store(
 
 
 def pull_reference(store: Store, reference: str, told: Callable[[str], None], *, who: str) -> str:
-    """Pulls what a reference names, without credentials; for a service that is told to.
+    """Pulls what a reference names, without credentials; for a service that is told to, by somebody who may only ask.
 
     Args:
         store: The store.
@@ -122,14 +125,16 @@ def pull_reference(store: Store, reference: str, told: Callable[[str], None], *,
         The bundle's hex digest.
 
     Raises:
-        As ``pull_into_store``.
+        As ``pull_into_store``; TransferError also with code ``registry_not_allowed``, see ``RegistryGate``.
     """
     where = bundle_reference(reference)
+    gate = RegistryGate(BoxSettings.read(store.root).pull_registries)
+    gate.check(where)
 
     def progress(done: int, total: int) -> None:
         told(f"fetching: {done} of {total} bytes")
 
-    with Registry(where) as registry:
+    with Registry(where, gate=gate) as registry:
         return bare(pull_into_store(store, registry, where.name, where.wanted, who=who, progress=progress).digest)
 
 

@@ -67,6 +67,8 @@ _KINDS: tuple[tuple[type[Exception], int, str, str], ...] = (
 )
 # What a client did, as far as its connection is concerned; never the far side of a pull.
 _CONNECTION = {"cut": 400, "too_slow": 408}
+# What the operator has not granted. Not 429: clients would take that for "ask again in a moment".
+_NOT_GRANTED = ("budget", "registry_not_allowed")
 _OCI_WORDS = {
     "unauthorized": "UNAUTHORIZED",
     "forbidden": "DENIED",
@@ -105,6 +107,8 @@ def describe(error: Exception) -> tuple[int, dict[str, str]]:
         return _REQUESTS.get(error.code, 400), document | ({"field": error.field} if error.field else {})
     if isinstance(error, TransferError) and error.code in _CONNECTION:
         return _CONNECTION[error.code], {"error": str(error), "code": error.code}
+    if isinstance(error, TransferError) and error.code in _NOT_GRANTED:
+        return 403, {"error": str(error), "code": error.code}
     for kind, status, word, _ in _KINDS:
         if isinstance(error, kind):
             code = getattr(error, "code", "") if isinstance(error, AdmissionError) else ""

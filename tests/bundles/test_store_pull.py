@@ -12,6 +12,7 @@ from data.generate_bundles import ALICE, BOB, MALLORY, ONE
 
 from edgeml.bundles import Bundle, rotate, sign
 from edgeml.bundles.blob_sources import FileSource
+from edgeml.bundles.box_settings import change_settings
 from edgeml.bundles.byte_budget import ByteBudget
 from edgeml.bundles.disk import Disk, Room
 from edgeml.bundles.registry import Registry
@@ -253,6 +254,10 @@ def test_from_debians_registry(store, tmp_path):
                 arrival = pull_into_store(store, registry, "shop/door", "1.0.0", who="tests")
         assert arrival.resumes >= 1 and arrival.bytes_received < 1.1 * SIZE
         steps: list[str] = []
+        with pytest.raises(TransferError, match=f"--pull-registry {at}") as caught:
+            pull_reference(store, f"{at}/shop/door:1.0.0", steps.append, who="api")
+        assert caught.value.code == "registry_not_allowed" and steps == []
+        change_settings(store, listed=[at], who="tests")
         assert pull_reference(store, f"{at}/shop/door:1.0.0", steps.append, who="api") == bare(BIG.digest)
     assert store.read_bundle(BIG.digest).members == BIG.members and "fetching" in steps[-1]
 

@@ -20,6 +20,7 @@ from data.generate_bundles import ALICE, BOB, MALLORY, ONE, TWO
 from supervisor.boxes import Box, make_box
 
 from edgeml.bundles import Bundle, sign
+from edgeml.bundles.box_settings import change_settings
 from edgeml.bundles.layout import EMPTY
 from edgeml.bundles.order import Order
 from edgeml.bundles.registry import Registry
@@ -250,6 +251,7 @@ def test_boxes_fetch_it_from_a_registry_themselves(files: Path, new_box: Any, tm
         boxes: list[Box] = []
         for number in range(2):
             boxes.append(new_box(pull=puller(number)))
+            change_settings(boxes[-1].store, listed=[at], who="tests")
         boxes.append(new_box())
         words = ("--from-registry", f"{at}/shop/door:1.0.0", "--token-file", tokens_of(tmp_path, *boxes))
         found = outcomes(*map(url, boxes), *words, "--activate", "--now", status=1)
