@@ -28,6 +28,7 @@ from edgeml.errors import ArchiveError, TransferError
 _ANSWERS = frozenset(range(200, 600)) - {301, 302, 303, 307, 308, 401, 408, 429, 503, 504}
 _ANSWER_MAX_BYTES = 4 * 1024 * 1024
 _POLL_SECONDS = 10.0
+_PAUSE_SECONDS = 1.0
 _TIMES_FORGOTTEN = 3
 
 Told = Callable[[str], None]
@@ -226,6 +227,7 @@ class DeviceClient:
                 )
             # Less than half of the time that a silent link is given.
             wait = min(_POLL_SECONDS, left, self.registry.patience.silence_seconds / 2)
+            asked = self._clock()
             try:
                 found = self.operation(found.id, wait_seconds=wait)
             except TransferError as error:
@@ -233,6 +235,8 @@ class DeviceClient:
                 if error.status != 404 or forgotten > _TIMES_FORGOTTEN:
                     raise
                 found = begin()
+            if found.state == "running" and self._clock() - asked < wait / 2:
+                time.sleep(min(_PAUSE_SECONDS, wait))  # the box has no thread to spare for waiting
         told(found.step)
         if found.state != "done":
             raise TransferError(f"{self.at}: {found.kind}: {found.reason or found.state}", code="failed")

@@ -7,7 +7,8 @@ What is different from cheroot as it comes, and why:
 2. Every wait for a client is bounded by ``pace``: slow heads, slow drips and slow readers lose their connection.
 3. A connection takes a thread only once it has sent something, and TLS is spoken in that thread. As it comes, the one
    thread that accepts would wait for each handshake, and every silent connection would hold a thread.
-4. Connections are counted, all of them and those of one address.
+4. Connections are counted, all of them and those of one address; so are threads that wait for slow clients
+   (``places``).
 5. The socket is always our own: cheroot would take descriptor 3 whenever systemd has handed a socket to this process.
 
 ``docs/decisions/0008-management-server.md`` says why cheroot and not another.
@@ -23,7 +24,7 @@ import time
 import traceback as tracebacks
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from cheroot.wsgi import Server
 
 from edgeml.supervisor.callers import CLIENT_SUBJECT
 from edgeml.supervisor.pace import Pace, PacedSocket, Patience
+from edgeml.supervisor.places import WaitingRoom
 from edgeml.supervisor.request_body import Body
 from edgeml.supervisor.request_head import read_head
 
@@ -83,7 +85,8 @@ class Doors:
     """How much is let in at a time.
 
     Attributes:
-        threads: Requests that are answered at a time.
+        threads: Requests that are answered at a time; more than ``waiting`` and all places of the app together.
+        waiting: Threads that wait at a time for clients that are slow with a head, a document or a small answer.
         connections: Connections at a time.
         per_address: Connections of one address at a time; this machine's own are not counted.
         header_bytes: Largest head of a request, in bytes.
@@ -91,7 +94,8 @@ class Doors:
         patience: How long a client is waited for.
     """
 
-    threads: int = 16
+    threads: int = 24
+    waiting: int = 4
     connections: int = 64
     per_address: int = 8
     header_bytes: int = 16 * 1024
@@ -183,7 +187,13 @@ class _Request(HTTPRequest):
         self.conn.pace.begin_body()
         length = None if self.chunked_read else int(self.inheaders.get(b"Content-Length", b"0"))
         expects = self.inheaders.pop(b"Expect", b"").lower() == b"100-continue"
-        body = Body(self.conn.rfile, length, limit=self.server.doors.body_bytes, go_on=self._go_on if expects else None)
+        body = Body(
+            self.conn.rfile,
+            length,
+            limit=self.server.doors.body_bytes,
+            go_on=self._go_on if expects else None,
+            transfers=self.conn.transfers,
+        )
         self.rfile = body
         self.server.gateway(self).respond()
         self.ensure_headers_sent()
@@ -215,17 +225,20 @@ class _Connection(HTTPConnection):
 
     def __init__(self, server: _Server, sock: socket.socket, makefile: Any = MakeFile) -> None:
         self.pace = Pace(server.doors.patience)
-        super().__init__(server, PacedSocket(sock, self.pace), MakeFile)
+        self.since = 0.0
+        super().__init__(server, PacedSocket(sock, self.pace, self._place), MakeFile)
         self.socket = sock
         self.greeted = not isinstance(sock, ssl.SSLSocket)
-        self.counted = ""
+        self.address = ""
 
     def communicate(self) -> bool:
+        self.since = time.monotonic()
         self.pace.begin_head()
         try:
             if not self.greeted:
                 self.socket.settimeout(self.pace.left())
-                self.pace.wait(self._greet)
+                with self._place():
+                    self.pace.wait(self._greet)
             return bool(super().communicate())  # type: ignore[no-untyped-call]
         except OSError:  # ssl.SSLError is one too: a client that goes away is no news
             return False
@@ -245,9 +258,17 @@ class _Connection(HTTPConnection):
             self.ssl_env = {CLIENT_SUBJECT: _subject(subject)}
         return 0
 
+    def transfers(self, yes: bool) -> None:
+        """Notes whether a transfer has a place from now on."""
+        self.pace.transfers = yes
+
+    def _place(self) -> AbstractContextManager[None]:
+        room: WaitingRoom = self.server.room
+        return room.place(self)
+
     def linger_briefly(self) -> None:
         """Lets the client read the answer: closing over unread bytes would reset the connection and lose it."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError), self._place():
             if not isinstance(self.socket, ssl.SSLSocket):
                 self.socket.shutdown(socket.SHUT_WR)
             end, left = time.monotonic() + _LINGER_SECONDS, _LINGER_BYTES
@@ -299,6 +320,7 @@ class _Server(Server):
     def __init__(self, address: tuple[str, int], app: App, doors: Doors, tls: Tls | None) -> None:
         super().__init__(address, app, numthreads=doors.threads, max=doors.threads, server_name="edgeml")
         self.doors = doors
+        self.room = WaitingRoom(doors.waiting)
         self.timeout = doors.patience.idle_seconds
         self.request_queue_size = doors.connections
         self.keep_alive_conn_limit = doors.connections
@@ -346,9 +368,9 @@ class _Server(Server):
         with self._counting:
             if conn in self._open:
                 self._open.remove(conn)
-                self._addresses[conn.counted] -= 1
-                if self._addresses[conn.counted] <= 0:
-                    del self._addresses[conn.counted]
+                self._addresses[conn.address] -= 1
+                if self._addresses[conn.address] <= 0:
+                    del self._addresses[conn.address]
 
     def cut(self) -> None:
         """Ends all connections."""
@@ -370,7 +392,7 @@ class _Server(Server):
             full = not own and self._addresses[address] >= self.doors.per_address
             if full or len(self._open) >= self.doors.connections:
                 return False
-            conn.counted = address
+            conn.address = address
             self._open.add(conn)
             self._addresses[address] += 1
             return True

@@ -8,6 +8,7 @@ body is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, Response, request
@@ -21,27 +22,48 @@ from edgeml.supervisor.management_routes import MANAGEMENT_ROUTES, ManagementRou
 from edgeml.supervisor.oci_manifests import OciManifests
 from edgeml.supervisor.oci_plane import OciPlane
 from edgeml.supervisor.oci_uploads import OciUploads
+from edgeml.supervisor.places import Places
 from edgeml.supervisor.refusals import Answer, refused
 from edgeml.supervisor.releases import Releases
 from edgeml.supervisor.releases_plane import ReleasesPlane
 
 
-def make_management_app(store: Store, releases: Releases, callers: Callers, *, transfers: int = 12) -> Flask:
+@dataclass(frozen=True, slots=True)
+class AppPlaces:
+    """What may hold threads of the server at a time; together fewer than it has, so that going back finds one.
+
+    Attributes:
+        transfers: Blobs in transfer.
+        hashing: Requests that read and hash blobs: manifests that come in, and questions whether a blob is here.
+        waits: Clients that wait for the end of an operation.
+    """
+
+    transfers: int = 10
+    hashing: int = 3
+    waits: int = 3
+
+
+def make_management_app(
+    store: Store, releases: Releases, callers: Callers, *, places: AppPlaces | None = None
+) -> Flask:
     """Builds the app.
 
     Args:
         store: Where bundles go.
         releases: What decides about them.
         callers: Who may ask.
-        transfers: Blobs in transfer at a time; fewer than the server has threads, so that going back never waits
-            for one.
+        places: How many of its threads the server gives to what may take long.
     """
-    uploads = OciUploads(store, transfers=transfers)
+    places = places or AppPlaces()
+    hashing = Places(places.hashing, "too many bundles are being verified")
+    waits = Places(places.waits, "too many clients wait")
+    transfers = Places(places.transfers, "too many blobs are in transfer")
+    uploads = OciUploads(store, transfers=transfers, hashing=hashing, waits=waits)
     planes = {
         "oci": OciPlane(store, uploads),
         "uploads": uploads,
-        "manifests": OciManifests(store),
-        "releases": ReleasesPlane(releases),
+        "manifests": OciManifests(store, hashing=hashing),
+        "releases": ReleasesPlane(releases, waits=waits),
     }
     app = Flask("edgeml.management", static_folder=None)
     app.url_map.strict_slashes = False

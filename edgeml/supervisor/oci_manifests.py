@@ -37,6 +37,7 @@ from edgeml.errors import (
 from edgeml.supervisor.call import Call
 from edgeml.supervisor.oci_names import check_reference_tag, check_repository, hex_of, is_fallback_tag
 from edgeml.supervisor.oci_shelf import LATEST
+from edgeml.supervisor.places import Places
 from edgeml.supervisor.refusals import Answer, Headers
 
 INSTALLED = "installed"
@@ -48,10 +49,12 @@ class OciManifests:
 
     Args:
         store: The store.
+        hashing: Places for work that reads and hashes blobs.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, hashing: Places) -> None:
         self._store = store
+        self._hashing = hashing
         # Two clients that push at once take turns; the store itself refuses the second.
         self._installing = threading.Lock()
 
@@ -66,7 +69,8 @@ class OciManifests:
             return self._taken(name, digest)
         tag = "" if ":" in reference else check_reference_tag(reference)
         signed = signature_subject(data)
-        with self._installing:
+        # A place first: whoever waits for the turn holds a thread, too.
+        with self._hashing.take(), self._installing:
             if signed is None:
                 return self._bundle(call, name, data, tag)
             return self._signature(call, name, digest, *signed)

@@ -17,7 +17,8 @@ from edgeml.errors import RequestError
 from edgeml.supervisor.call import Call, answer
 from edgeml.supervisor.oci_names import check_repository, hex_of, is_fallback_tag, wanted_range
 from edgeml.supervisor.oci_shelf import LATEST, Shelf, Shelves
-from edgeml.supervisor.oci_uploads import OciUploads, Turn
+from edgeml.supervisor.oci_uploads import OciUploads
+from edgeml.supervisor.places import Turn
 from edgeml.supervisor.refusals import Answer, Headers, json_bytes, refused
 from edgeml.supervisor.request_body import PIECE_BYTES
 
@@ -91,7 +92,7 @@ class OciPlane:
         headers.append(("Content-Length", str(end - start)))
         if found is not None:
             headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
-        body: Iterator[bytes] = iter(()) if call.method == "HEAD" else self._pieces(wanted, start, end)
+        body: Iterator[bytes] = iter(()) if call.method == "HEAD" else self._pieces(call, wanted, start, end)
         return 206 if found is not None else 200, headers, body
 
     def _shelf(self, name: str) -> Shelf:
@@ -113,9 +114,9 @@ class OciPlane:
             return None
         return self._store.blobs.read(bare(wanted), self._store.limits.bundle.manifest_bytes)
 
-    def _pieces(self, digest: str, start: int, end: int) -> _Pieces:
+    def _pieces(self, call: Call, digest: str, start: int, end: int) -> _Pieces:
         # Opened before the status is sent, so that a disk that does not read is an error and not a cut.
-        turn = self._uploads.transfer()
+        turn = self._uploads.transfer(call.body)
         try:
             stream = self._store.blobs.open(digest)
         except BaseException:

@@ -23,6 +23,7 @@ from edgeml.bundles.store import Store
 from edgeml.errors import NotInstalledError, RequestError, TransferError
 from edgeml.supervisor.call import Call
 from edgeml.supervisor.oci_names import check_repository, content_range, hex_of
+from edgeml.supervisor.places import Places, Turn
 from edgeml.supervisor.refusals import Answer, Headers, refused
 from edgeml.supervisor.request_body import Body
 
@@ -33,58 +34,58 @@ _MOMENT_SECONDS = 0.25
 _MOST_MOMENTS = 20
 
 
-class Turn:
-    """One of the transfers that may run at a time."""
-
-    def __init__(self, places: threading.BoundedSemaphore) -> None:
-        self._places: threading.BoundedSemaphore | None = places
-
-    def close(self) -> None:
-        """Gives the place back."""
-        places, self._places = self._places, None
-        if places is not None:
-            places.release()
-
-    def __enter__(self) -> Turn:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 class OciUploads:
     """Uploads into one store.
 
     Args:
         store: The store.
-        transfers: Blobs in transfer at a time, both ways.
+        transfers: Places for blobs in transfer, both ways.
+        hashing: Places for work that reads and hashes blobs.
+        waits: Places for waiting.
     """
 
-    def __init__(self, store: Store, *, transfers: int) -> None:
+    def __init__(self, store: Store, *, transfers: Places, hashing: Places, waits: Places) -> None:
         self._store = store
-        self._places = threading.BoundedSemaphore(transfers)
+        self._transfers = transfers
+        self._hashing = hashing
+        self._waits = waits
         self._owning = threading.Lock()
         self._owners: dict[str, threading.Event] = {}
 
-    def transfer(self) -> Turn:
+    def transfer(self, body: Body) -> Turn:
         """Takes one of the places for transfers.
+
+        Args:
+            body: Of the request: as long as the place is held, its client may be as slow as a transfer may.
 
         Raises:
             RequestError: Code ``TOOMANYREQUESTS``.
         """
-        if not self._places.acquire(blocking=False):
-            raise RequestError("too many blobs are in transfer; try again in a second", code="TOOMANYREQUESTS")
-        return Turn(self._places)
+        turn = self._transfers.take()
+        body.transfers(True)
+
+        def give_back() -> None:
+            body.transfers(False)
+            turn.close()
+
+        return Turn(give_back)
 
     def held(self, digest: str) -> int | None:
         """Size of a blob that waits or is installed, in bytes, its bytes read and hashed just now; None without one.
 
         Who is told that a blob is here does not send it: a damaged one would never be mended.
+
+        Raises:
+            RequestError: Code ``TOOMANYREQUESTS``: others are being hashed.
         """
         if digest == _EMPTY:
             return len(EMPTY)
-        size = self._store.incoming.verified_size(digest)
-        return self._store.blobs.verified_size(digest) if size is None else size
+        incoming, blobs = self._store.incoming, self._store.blobs
+        if incoming.size(digest) is None and blobs.size(digest) is None:
+            return None
+        with self._hashing.take():
+            size = incoming.verified_size(digest)
+            return blobs.verified_size(digest) if size is None else size
 
     def start(self, call: Call, name: str) -> Answer:
         """Begins an upload; or mounts a blob that is here; or takes one whole."""
@@ -94,7 +95,7 @@ class OciUploads:
             return self._created(name, mount)
         if whole:
             expected = hex_of(whole)
-            with self.transfer():
+            with self.transfer(call.body):
                 upload = self._store.incoming.start()
                 try:
                     self._receive(upload, call.body, None)
@@ -110,7 +111,10 @@ class OciUploads:
         """Where an upload stopped."""
         check_repository(name)
         self._received(upload)
-        self._let_finish(upload)
+        waiting = self._waits.take_if_free()
+        if waiting is not None:
+            with waiting:
+                self._let_finish(upload)
         with self._owning:
             received = self._received(upload)
             self._owners.pop(upload, None)  # whoever asks wants to go on, so nobody else does
@@ -121,7 +125,7 @@ class OciUploads:
         check_repository(name)
         self._received(upload)
         span = content_range(call.header("Content-Range"))
-        with self.transfer():
+        with self.transfer(call.body):
             received = self._receive(upload, call.body, span)
         if isinstance(received, RequestError):
             return self._misplaced(name, upload, received)
@@ -134,7 +138,7 @@ class OciUploads:
         digest = call.query("digest")
         expected = hex_of(digest)
         span = content_range(call.header("Content-Range"))
-        with self.transfer():
+        with self.transfer(call.body):
             received = self._receive(upload, call.body, span)
             if isinstance(received, RequestError):
                 return self._misplaced(name, upload, received)

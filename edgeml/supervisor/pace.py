@@ -7,8 +7,10 @@ upload, is not held against the client. Without a least rate, one byte every few
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 
@@ -39,6 +41,9 @@ class Pace:
     Args:
         patience: What it begins with.
         clock: Monotonic seconds.
+
+    Attributes:
+        transfers: Whether a transfer has a place, so that its waiting needs no other.
     """
 
     def __init__(self, patience: Patience, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,11 +53,13 @@ class Pace:
         self._least = 0.0
         self._waited = 0.0
         self._moved = 0
+        self.transfers = False
 
     def begin_head(self) -> None:
         """From now on the head of a request is waited for."""
         self._limit, self._least = self._patience.head_seconds, 0.0
         self._waited, self._moved = 0.0, 0
+        self.transfers = False
 
     def begin_body(self) -> None:
         """From now on a body is waited for, or a reader."""
@@ -91,21 +98,39 @@ class PacedSocket:
     Args:
         connected: The socket.
         pace: How long to wait.
+        place: Gives what is held while a client is waited for outside of a transfer.
     """
 
-    def __init__(self, connected: socket.socket, pace: Pace) -> None:
+    def __init__(
+        self,
+        connected: socket.socket,
+        pace: Pace,
+        place: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._socket = connected
         self._pace = pace
+        self._place = place
 
     def recv_into(self, buffer: bytearray | memoryview) -> int:
         """Reads what is there, or waits."""
-        self._socket.settimeout(self._pace.left())
-        return self._pace.wait(lambda: self._socket.recv_into(buffer))
+        return self._moved(lambda: self._socket.recv_into(buffer))
 
     def send(self, data: bytes) -> int:
         """Writes what the kernel takes, or waits."""
-        self._socket.settimeout(self._pace.left())
-        return self._pace.wait(lambda: self._socket.send(data))
+        return self._moved(lambda: self._socket.send(data))
+
+    def _moved(self, act: Callable[[], int]) -> int:
+        left = self._pace.left()
+        if not self._pace.transfers:
+            # What is here already, or fits, is waited for by nobody.
+            self._socket.settimeout(0)
+            try:
+                return self._pace.wait(act)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                pass
+        with nullcontext() if self._pace.transfers else self._place():
+            self._socket.settimeout(left)
+            return self._pace.wait(act)
 
     def fileno(self) -> int:
         """The socket's descriptor."""

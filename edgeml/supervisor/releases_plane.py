@@ -15,7 +15,8 @@ from edgeml.errors import RequestError
 from edgeml.supervisor.call import Call, answer
 from edgeml.supervisor.management_openapi import management_document
 from edgeml.supervisor.operations import DONE, FAILED, Operation
-from edgeml.supervisor.refusals import Answer, describe
+from edgeml.supervisor.places import Places
+from edgeml.supervisor.refusals import Answer, Headers, describe
 from edgeml.supervisor.releases import Releases
 
 # A swap takes milliseconds when the bundle is warm; most callers then need to ask only once.
@@ -27,10 +28,12 @@ class ReleasesPlane:
 
     Args:
         releases: What decides.
+        waits: Places for waiting.
     """
 
-    def __init__(self, releases: Releases) -> None:
+    def __init__(self, releases: Releases, *, waits: Places) -> None:
         self._releases = releases
+        self._waits = waits
 
     def health(self, call: Call) -> Answer:
         """Is the process alive?"""
@@ -74,7 +77,7 @@ class ReleasesPlane:
             now=asked.get("now", False),
             who=call.caller.name,
         )
-        return _begun(operation, seconds)
+        return self._begun(operation, seconds)
 
     def confirm(self, call: Call, name: str) -> Answer:
         """Ends the trial well."""
@@ -82,7 +85,7 @@ class ReleasesPlane:
         operation = self._releases.confirm(
             name, wanted=_wanted(asked), reason=asked.get("reason", ""), who=call.caller.name
         )
-        return _begun(operation, seconds)
+        return self._begun(operation, seconds)
 
     def roll_back(self, call: Call, name: str) -> Answer:
         """Goes back."""
@@ -94,7 +97,7 @@ class ReleasesPlane:
             reason=asked.get("reason", ""),
             who=call.caller.name,
         )
-        return _begun(operation, seconds)
+        return self._begun(operation, seconds)
 
     def deny(self, call: Call, name: str) -> Answer:
         """Forbids a release."""
@@ -102,20 +105,20 @@ class ReleasesPlane:
         operation = self._releases.deny(
             name, _wanted(asked, needed=True), reason=asked.get("reason", ""), who=call.caller.name
         )
-        return _begun(operation, seconds)
+        return self._begun(operation, seconds)
 
     def allow(self, call: Call, name: str) -> Answer:
         """Lifts a denial."""
         seconds, asked = _short(call), call.document(digest=str, version=str)
         operation = self._releases.allow(name, _wanted(asked, needed=True), who=call.caller.name)
-        return _begun(operation, seconds)
+        return self._begun(operation, seconds)
 
     def pull(self, call: Call) -> Answer:
         """Fetches a bundle."""
         seconds, asked = call.wait(), call.document(**{"from": str})
         if not asked.get("from"):
             raise RequestError("say where from: registry/name:tag", field="from")
-        return _begun(self._releases.pull(asked["from"], who=call.caller.name), seconds)
+        return self._begun(self._releases.pull(asked["from"], who=call.caller.name), seconds)
 
     def keyring(self, call: Call) -> Answer:
         """Trusts the next keyring."""
@@ -129,22 +132,31 @@ class ReleasesPlane:
     def operation(self, call: Call, id: str) -> Answer:
         """One of them. It was found, so the status is 200 even where it failed."""
         found = self._releases.operations.get(id)
-        found.wait(call.wait())
-        return answer(found.to_dict())
+        headers = self._wait(found, call.wait())
+        return answer(found.to_dict(), headers=headers)
+
+    def _begun(self, operation: Operation, seconds: float) -> Answer:
+        headers = [("Location", f"/v1/operations/{operation.id}"), *self._wait(operation, seconds)]
+        document = operation.to_dict()
+        if document["state"] == FAILED and operation.error is not None:
+            status, problem = describe(operation.error)
+            return answer(problem | {"operation": document}, status, headers)
+        return answer(document, 200 if document["state"] == DONE else 202, headers)
+
+    def _wait(self, operation: Operation, seconds: float) -> Headers:
+        """Waits for an end, where a thread may be had for it; gives what is to be said where none may."""
+        if operation.wait(0) or not seconds:
+            return []
+        turn = self._waits.take_if_free()
+        if turn is None:
+            return [("Retry-After", "1")]  # whoever asks again at once would only ask more often
+        with turn:
+            operation.wait(seconds)
+        return []
 
 
 def _short(call: Call) -> float:
     return call.wait() or _SHORT_WAIT_SECONDS
-
-
-def _begun(operation: Operation, seconds: float) -> Answer:
-    operation.wait(seconds)
-    document = operation.to_dict()
-    headers = [("Location", f"/v1/operations/{operation.id}")]
-    if document["state"] == FAILED and operation.error is not None:
-        status, problem = describe(operation.error)
-        return answer(problem | {"operation": document}, status, headers)
-    return answer(document, 200 if document["state"] == DONE else 202, headers)
 
 
 def _wanted(asked: dict[str, Any], *, needed: bool = False) -> str:

@@ -38,17 +38,28 @@ class Body:
         length: Number of bytes that the head promises; None where they come in chunks.
         limit: Most bytes that are taken.
         go_on: Called once before the first byte is read, where the client waits to be told; None where it does not.
+        transfers: Told whether a transfer holds a place from now on, see ``pace``.
 
     Attributes:
         length: As promised; None where nobody knows.
         done: Whether all of it was read.
+        transfers: To be told whether a transfer holds a place.
     """
 
-    def __init__(self, stream: Stream, length: int | None, *, limit: int, go_on: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        length: int | None,
+        *,
+        limit: int,
+        go_on: Callable[[], None] | None,
+        transfers: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self.length = length
         self.limit = limit
         self.done = length == 0
         self._stream = stream
+        self.transfers = transfers
         self._go_on = go_on
         self._left = length or 0
         self._taken = 0

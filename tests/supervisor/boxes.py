@@ -18,7 +18,7 @@ from edgeml.bundles.layout import signature_blobs
 from edgeml.bundles.manifest import MANIFEST_TYPE
 from edgeml.supervisor.callers import Callers
 from edgeml.supervisor.management import Doors, Tls, serve_management
-from edgeml.supervisor.management_app import make_management_app
+from edgeml.supervisor.management_app import AppPlaces, make_management_app
 from edgeml.supervisor.pace import Patience
 from edgeml.supervisor.releases import Releases
 from edgeml.supervisor.tokens import Tokens
@@ -193,7 +193,7 @@ def make_box(
     doors: Doors | None = None,
     tls: Tls | None = None,
     certificate_scopes: tuple[str, ...] = (),
-    transfers: int = 12,
+    places: AppPlaces | None = None,
     pull: Any = None,
     **store_options: Any,
 ) -> Box:
@@ -206,6 +206,6 @@ def make_box(
         box.store, admit=lambda digest: box.admitted(digest), changed=box.follow, live=box.live, pull=pull
     )
     callers = Callers(box.tokens, certificate_scopes=certificate_scopes)
-    app = make_management_app(box.store, box.releases, callers, transfers=transfers)
+    app = make_management_app(box.store, box.releases, callers, places=places)
     box.management = serve_management(app, tls=tls, doors=doors)
     return box

@@ -9,7 +9,7 @@ from bundles.releases import release
 from supervisor.boxes import IMPATIENT, Wire
 
 from edgeml.supervisor.management import Doors, serve_management
-from edgeml.supervisor.management_app import served_routes
+from edgeml.supervisor.management_app import AppPlaces, served_routes
 from edgeml.supervisor.management_routes import MANAGEMENT_ROUTES
 
 
@@ -184,7 +184,7 @@ def test_silence_and_slow_drips_lose_their_connection(new_box):
 
 
 def test_a_reader_that_does_not_read_loses_its_connection(new_box):
-    box = new_box(doors=Doors(patience=IMPATIENT), transfers=1)
+    box = new_box(doors=Doors(patience=IMPATIENT), places=AppPlaces(transfers=1))
     bundle = release("1", size=30_000_000)
     box.store.install(bundle)
     model = bundle.manifest.members["model.onnx"].digest

@@ -10,6 +10,7 @@ from edgeml.bundles.disk import Disk
 from edgeml.bundles.layout import EMPTY, EMPTY_CONFIG
 from edgeml.bundles.store import StoreLimits
 from edgeml.supervisor import oci_uploads
+from edgeml.supervisor.management_app import AppPlaces
 
 DATA = bytes(range(256)) * 2000
 DIGEST = digest_of(DATA)
@@ -224,7 +225,7 @@ def test_what_waits_is_shown_only_to_who_may_push_and_given_to_nobody(box):
 
 
 def test_places_for_transfers_are_bounded_and_going_back_needs_none(new_box):
-    box = new_box(transfers=1)
+    box = new_box(places=AppPlaces(transfers=1))
     location = box.begin_upload()
     with box.wire() as wire:
         wire.send(wire.head("PATCH", location, token=box.token, Content_Length=100) + b"a")
