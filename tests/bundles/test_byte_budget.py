@@ -97,3 +97,17 @@ def test_no_day_ever_gets_more(tmp_path_factory, steps):
         if cut:
             counting = ByteBudget(folder, per_day, now=lambda: now[0])
     assert all(total <= per_day for total in taken.values())
+
+
+def test_without_a_limit_it_is_counted_and_a_limit_that_is_set_later_counts_it(tmp_path):
+    with budget(tmp_path, per_day=None) as counting:
+        counting.check()
+        for _ in range(5):
+            counting.spend(MIB)
+        assert counting.left is None and spent(tmp_path) >= 5 * MIB
+    assert spent(tmp_path) == 5 * MIB and budget(tmp_path, per_day=8 * MIB).left == 3 * MIB
+    # What nobody asks for stops nobody.
+    (tmp_path / FILE).write_text("{")
+    with budget(tmp_path, per_day=None) as counting:
+        counting.spend(7)
+    assert spent(tmp_path) == 7
