@@ -10,6 +10,9 @@ from typing import Any
 
 from edgeml.monitor.link import reach
 
+# What a supervisor may take beyond the time that it was given, to say that its worker did not follow in it.
+GRACE_S = 2.0
+
 
 def nudge(root: Path, *, timeout_s: float = 30.0) -> dict[str, Any] | None:
     """Tells a running supervisor that the record has changed, and waits until its worker follows it.
@@ -22,7 +25,7 @@ def nudge(root: Path, *, timeout_s: float = 30.0) -> dict[str, Any] | None:
         What the worker serves then, ``{"models": {name: {"digest": ..., "ready": ..., "reason": ...}}, ...}``; None
         where no supervisor runs.
     """
-    return _ask(root, {"kind": "nudge"}, timeout_s)
+    return _ask(root, {"kind": "nudge", "wait_s": timeout_s}, timeout_s + GRACE_S)
 
 
 def live(root: Path, *, timeout_s: float = 5.0) -> dict[str, Any] | None:

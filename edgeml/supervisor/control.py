@@ -7,8 +7,8 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -17,6 +17,8 @@ from edgeml.monitor.link import Link, listen, places
 
 # How long a message may wait for room in the kernel's buffer.
 SEND_S = 2
+# How long a command waits for the worker that does not say how long.
+WAIT_S = 60.0
 
 
 class Control:
@@ -25,7 +27,8 @@ class Control:
     Args:
         root: Folder of the store.
         worker: Told ``("hello", link, document)``, ``("heard", link, document)`` and ``("gone", link)`` of workers.
-        answers: By kind of question: makes the answer.
+        follow: Answers a nudge once the worker follows the record, or after so many seconds.
+        live: Answers a question for what is served now.
 
     Raises:
         OSError: The socket cannot be made.
@@ -36,10 +39,12 @@ class Control:
         root: Path,
         *,
         worker: Callable[[tuple[Any, ...]], None],
-        answers: Mapping[str, Callable[[], dict[str, Any]]],
+        follow: Callable[[float], dict[str, Any]],
+        live: Callable[[], dict[str, Any]],
     ) -> None:
         self._worker = worker
-        self._answers = answers
+        self._follow = follow
+        self._live = live
         self._links: WeakSet[Link] = WeakSet()
         self._path, self._socket = _listen(root)
         threading.Thread(target=self._accept, args=(self._socket,), name="edgeml-control", daemon=True).start()
@@ -74,11 +79,12 @@ class Control:
                 self._worker(("heard", link, document))
             self._worker(("gone", link))
             return
-        answer = self._answers.get(str(first.get("kind"))) if first is not None else None
-        if answer is not None:
-            with suppress(OSError):
-                link.send(answer())
-        link.close()
+        # Whoever asks may have gone, or not say in a number how long it waits.
+        with closing(link), suppress(OSError, TypeError, ValueError, OverflowError):
+            if first is not None and first.get("kind") == "nudge":
+                link.send(self._follow(float(first.get("wait_s", WAIT_S))))
+            elif first is not None and first.get("kind") == "status":
+                link.send(self._live())
 
 
 def _listen(root: Path) -> tuple[Path, socket.socket]:

@@ -144,11 +144,7 @@ class Supervisor:
         ):
             if not ours:
                 raise ConflictError(f"another supervisor runs for {self.store.root}; see 'edgeml status'")
-            control = Control(
-                self.store.root,
-                worker=self._events.put,
-                answers={"nudge": self.follow, "status": self.live},
-            )
+            control = Control(self.store.root, worker=self._events.put, follow=self.follow, live=self.live)
             try:
                 return self._turn()
             finally:

@@ -18,15 +18,13 @@ def events():
 
 @pytest.fixture
 def control(tmp_path, events):
-    made = Control(
-        tmp_path, worker=events.put, answers={"nudge": lambda: {"nudged": True}, "status": lambda: {"models": {}}}
-    )
+    made = Control(tmp_path, worker=events.put, follow=lambda seconds: {"nudged": seconds}, live=lambda: {"models": {}})
     yield made
     made.close()
 
 
 def test_questions_are_answered(control, tmp_path):
-    assert nudge(tmp_path, timeout_s=10) == {"nudged": True}
+    assert nudge(tmp_path, timeout_s=10) == {"nudged": 10}
     assert live(tmp_path) == {"models": {}}
 
 
@@ -36,8 +34,8 @@ def test_nobody_there_is_none(tmp_path):
 
 def test_an_answer_that_does_not_come_is_told(tmp_path):
     slow = threading.Event()
-    made = Control(tmp_path, worker=lambda _: None, answers={"nudge": lambda: {"late": slow.wait(10)}})
-    assert "no answer within 0.1 s" in nudge(tmp_path, timeout_s=0.1)["reason"]
+    made = Control(tmp_path, worker=lambda _: None, follow=lambda _: {"late": slow.wait(10)}, live=dict)
+    assert "no answer within 2.1 s" in nudge(tmp_path, timeout_s=0.1)["reason"]
     slow.set()
     made.close()
 
@@ -53,7 +51,17 @@ def test_a_worker_is_heard_from_hello_to_its_end(control, tmp_path, events):
     theirs.close()
 
 
-@pytest.mark.parametrize("said", [b"", b"garbage\n", b'{"kind":"other"}\n', b'{"kind":["x"]}\n', b"[]\n", b"{}"])
+def test_a_nudge_that_does_not_say_how_long_it_waits(control, tmp_path):
+    link = reach(tmp_path, timeout_s=5)
+    link.send({"kind": "nudge"})
+    assert link.receive(10) == {"nudged": 60.0}
+    link.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"garbage\n", b'{"kind":"other"}\n', b'{"kind":["x"]}\n', b'{"kind":"nudge","wait_s":[]}\n', b"[]\n", b"{}"],
+)
 def test_whoever_says_something_else_is_hung_up_on(control, tmp_path, events, said):
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
@@ -72,7 +80,7 @@ def test_many_connections_that_say_nothing_keep_nobody_out(control, tmp_path):
 
 
 def test_closing_hangs_up_and_takes_the_name_away(tmp_path, events):
-    made = Control(tmp_path, worker=events.put, answers={})
+    made = Control(tmp_path, worker=events.put, follow=lambda _: {}, live=dict)
     link = reach(tmp_path, timeout_s=5)
     link.send({"kind": "hello"})
     events.get(timeout=10)
