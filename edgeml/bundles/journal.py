@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeml.bundles.event import Event
 
@@ -40,6 +41,8 @@ _FORGET_STATES = (
     "UPDATE events SET state = NULL WHERE state IS NOT NULL AND generation <= (SELECT max(generation) FROM events) - ?"
 )
 _LAST_STATE = "SELECT state FROM events WHERE state IS NOT NULL ORDER BY generation DESC, id DESC LIMIT 1"
+# SQLite's words for a disk on which nothing can be made.
+_NO_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
 _Row = tuple[float, str, str, str, str, str, str, int, bytes | None]
 
 
@@ -113,8 +116,7 @@ class Journal:
         """
         where, values = ("", ()) if model is None else (" WHERE model = ?", (model,))
         try:
-            with self._open() as database:
-                rows = database.execute(f"{_SELECT}{where} ORDER BY id DESC LIMIT ?", (*values, limit)).fetchall()
+            rows = self._rows(f"{_SELECT}{where} ORDER BY id DESC LIMIT ?", (*values, limit))
         except (sqlite3.Error, OSError) as error:
             self.failure = str(error)
             return []
@@ -147,6 +149,19 @@ class Journal:
         assert self._path is not None
         with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as database:
             yield _prepared(database)
+
+    def _rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
+        """Reads; a full disk, which has no room for what SQLite makes beside the file even then, does not stop it."""
+        try:
+            with self._open() as database:
+                return database.execute(query, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if self._path is None or error.sqlite_errorcode & 0xFF not in _NO_ROOM:
+                raise
+        # The file as it is. Events in a log that a process was kept from writing back are not seen so.
+        address = f"{self._path.absolute().as_uri()}?immutable=1&mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+            return database.execute(query, values).fetchall()
 
 
 def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:

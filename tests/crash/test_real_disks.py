@@ -130,6 +130,8 @@ def test_a_disk_that_turns_read_only_goes_on_answering(mounted, tmp_path):
             assert read_all(box) == before
         assert [each.digest for each in store.load()] == [digest("2")]
         assert not store.broken
+        kinds = [each.event.kind for each in box.open().journal.entries()]
+        assert kinds.count("activated") == 2, "what happened can be read"
     finally:
         disk.remount("rw")
     store.roll_back("door", reason="x")
