@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgeml.bundles.state import State
     from edgeml.bundles.store import Store
 
+ALONE = "its supervisor has died, and it goes on with what it served before"
 HOME = Path("/var/lib/edgeml")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -145,6 +146,16 @@ def release_document(state: State, name: str, digest: str | None) -> dict[str, A
         return None
     release = state.models[name].releases[digest]
     return {"version": release.version, "digest": f"sha256:{digest}", "state": release.state}
+
+
+def runs_alone(root: Path) -> bool:
+    """Whether a worker serves from a store although no supervisor runs that could tell it anything."""
+    from edgeml.supervisor.left_behind import WORKER_LOCK, is_left_behind
+
+    # Asked for only where no supervisor answers: the worker of one that starts would find its lock taken.
+    with suppress(OSError):
+        return (root / WORKER_LOCK).exists() and is_left_behind(root)
+    return False
 
 
 def served(told: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:

@@ -16,10 +16,12 @@ import click
 
 from edgeml.cli import printable
 from edgeml.cli.box import (
+    ALONE,
     for_a_store,
     open_store,
     pick_model,
     release_document,
+    runs_alone,
     served,
     short,
     tell,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 _WAIT = click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(0.1),
+    type=click.FloatRange(0.1, 86_400),
     default=60.0,
     show_default=True,
     help="Seconds to wait until a running service serves it.",
@@ -182,7 +184,10 @@ def _followed(store: Store, name: str, wait_s: float, as_json: bool) -> dict[str
     # The change is on the disk: that is said before anybody is waited for.
     if not as_json:
         click.echo(printable(_answering(store.state(), name)))
-    return nudge(store.root, timeout_s=wait_s)
+    told = nudge(store.root, timeout_s=wait_s)
+    if told is None and runs_alone(store.root):
+        return {"models": {}, "reason": f"{ALONE}; start the service again"}
+    return told
 
 
 def _report(store: Store, name: str, told: dict[str, Any] | None, as_json: bool) -> None:

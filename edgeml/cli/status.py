@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeml.cli.box import become_owner, for_a_store, release_document, served, short, tell, warn
+from edgeml.cli.box import ALONE, become_owner, for_a_store, release_document, runs_alone, served, short, tell, warn
 from edgeml.cli.tables import moment, row, show, table
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def status(root: Path, as_json: bool) -> None:
     if not models:
         click.echo("no bundle is installed; see 'edgeml install --help'")
     if told is None:
-        click.echo("no service runs on this store")
+        click.echo(f"the worker is alone: {ALONE}" if runs_alone(root) else "no service runs on this store")
     for name, reason in held(told or {}).items():
         warn(f"the trial of {name} is held: {reason}; decide yourself: edgeml confirm {name}, edgeml rollback {name}")
     if state.allow_unsigned:
