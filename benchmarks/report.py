@@ -57,6 +57,12 @@ BUDGETS = (
     Budget("B13", "p99 while cold bundles are swapped", "swap/cold swaps", "swap/steady", 2, 1.2, at_most=True),
 )
 
+SWAPS = ("swap/warm swaps", "swap/cold swaps")
+BACKS = {
+    "from the start of `edgeml rollback` to the first answer of the old bundle": "roll back/command",
+    "the same from a program that runs already": "roll back/call",
+}
+
 
 @dataclass(frozen=True)
 class Line:
@@ -132,7 +138,24 @@ def table(findings: Findings, about: dict[str, Any]) -> str:
             f"| {budget.id} | {budget.what} | {peer} | {shown(line.ours, line.unit)} | "
             f"{shown(line.theirs, line.unit)} | {ratio} | {end}"
         )
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, *_releases(findings)]) + "\n"
+
+
+def _releases(findings: Findings) -> list[str]:
+    """Rows of a second table: what exchanging bundles costs, and how long going back takes; none where not measured."""
+    rows = []
+    swapped = [each for key in SWAPS if (each := findings.measurements.get(key)) and "failed" in each.facts]
+    if swapped:
+        swaps, failed, requests = (sum(each.facts[key] for each in swapped) for key in ("swaps", "failed", "requests"))
+        rows.append(
+            f"| requests failed while bundles were swapped | **{failed}** of {requests:,}, in {swaps:,} swaps |"
+        )
+    for what, key in BACKS.items():
+        warm, cold = (findings.measurements.get(f"{key}, {kind}") for kind in ("warm", "cold"))
+        if warm and cold:
+            times = f"{shown(warm.median, warm.unit)} warm, {shown(cold.median, cold.unit)} cold"
+            rows.append(f"| {what} | {times} |")
+    return ["", "| bundles | edgeml |", "|---|---|", *rows] if rows else []
 
 
 def others(findings: Findings) -> str:

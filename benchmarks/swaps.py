@@ -7,7 +7,9 @@
    come in two kinds: *warm* (the release gone to is still loaded) and *cold* (it is read, verified, built and tried).
 3. Failed requests are counted: another status than 200, a broken connection, or an answer whose digest is of no
    release.
-4. Memory is that of all processes of the box, before and after.
+4. Going back is timed twice. The *command*: from the start of the process ``edgeml rollback`` to the first answer of
+   the bundle gone back to, while a client keeps asking. The *call*: the same from a program that runs already.
+5. Memory is that of all processes of the box, before and after.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -37,6 +39,10 @@ RATE = 400
 CONNECTIONS = 8
 STRETCH_S = 6.0
 WARM_SWAPS = 1000
+WARM_BACKS = 20
+COLD_BACKS = 10
+ASK_AGAIN_S = 0.001
+BACK_S = 60.0
 GROWTH_SWAPS = 100
 GROWTH_REQUESTS = 1_000_000
 IDLE_S = 20.0
@@ -48,14 +54,16 @@ class Stretch:
     """What a paced load saw.
 
     Attributes:
+        asked: Requests that were sent.
         latencies: Seconds from the moment a request was due to its whole answer.
         failures: Requests without a good answer.
         digests: Bundles that answered.
     """
 
-    latencies: list[float]
-    failures: list[str]
-    digests: set[str]
+    asked: int = 0
+    latencies: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    digests: set[str] = field(default_factory=set)
 
     @property
     def p99(self) -> float:
@@ -173,32 +181,36 @@ def _swaps(box: Box, bodies: list[bytes], findings: Findings, *, rounds: int, sa
     kinds = {"warm": Measurement("swap", "warm swaps", "s"), "cold": Measurement("swap", "cold swaps", "s")}
     orders = {"warm": box.digests[1:], "cold": box.digests}
     failures: list[str] = []
-    swaps = 0
+
+    def swap(kind: str, pause: float) -> Stretch:
+        done = [0]
+        act = _swapper(box, itertools.cycle(orders[kind]), pause, done)
+        seen = asyncio.run(_paced(box, bodies, STRETCH_S, act))
+        failures.extend(seen.failures)
+        _count(kinds[kind], seen, swaps=done[0])
+        return seen
+
     for number in range(rounds):
         say(f"swaps under load, round {number + 1} of {rounds}")
         quiet = asyncio.run(_paced(box, bodies, STRETCH_S, None))
         steady.rounds.append(quiet.p99)
+        _count(steady, quiet)
         failures += quiet.failures
         for kind, measurement in kinds.items():
-            turns = itertools.cycle(orders[kind])
             pause = STRETCH_S * rounds / WARM_SWAPS if kind == "warm" else 0.2
-            done = [0]
-            seen = asyncio.run(_paced(box, bodies, STRETCH_S, _swapper(box, turns, pause, done)))
-            measurement.rounds.append(seen.p99)
-            swaps += done[0]
-            measurement.facts["swaps"] = measurement.facts.get("swaps", 0) + done[0]
-            failures += seen.failures
-    while swaps < WARM_SWAPS:
-        done = [0]
-        seen = asyncio.run(_paced(box, bodies, STRETCH_S, _swapper(box, itertools.cycle(box.digests[1:]), 0.0, done)))
-        swaps += done[0]
-        failures += seen.failures
-    findings.add(steady)
-    for measurement in kinds.values():
+            measurement.rounds.append(swap(kind, pause).p99)
+    while sum(each.facts["swaps"] for each in kinds.values()) < WARM_SWAPS:
+        swap("warm", 0.0)
+    for measurement in (steady, *kinds.values()):
         findings.add(measurement)
-    findings.notes.append(
-        f"swap: {swaps} swaps under {RATE} requests/s: {len(failures)} requests failed {failures[:3]}"
-    )
+    for failure in failures[:3]:
+        findings.notes.append(f"swap: a request failed: {failure}")
+
+
+def _count(measurement: Measurement, seen: Stretch, **more: int) -> None:
+    """Adds up what was asked, what failed, and what else was done, over the rounds."""
+    for key, number in ({"requests": seen.asked, "failed": len(seen.failures)} | more).items():
+        measurement.facts[key] = measurement.facts.get(key, 0) + number
 
 
 def _swapper(box: Box, turns: itertools.cycle[str], pause: float, done: list[int]) -> Callable[[], None]:
@@ -211,22 +223,45 @@ def _swapper(box: Box, turns: itertools.cycle[str], pause: float, done: list[int
 
 
 def _going_back(box: Box, bodies: list[bytes], findings: Findings, *, say: Say) -> None:
-    """From the command to the first answer of the old bundle."""
-    say("going back: warm and cold")
-    warm, cold = Measurement("roll back", "warm", "s"), Measurement("roll back", "cold", "s")
-    for _ in range(20):
-        box.show(box.digests[2])
-        warm.rounds.append(_time_back(box, bodies[0], None))
-    for _ in range(10):
-        # Three releases take turns, and two stay loaded: the first one has to be read again.
-        for digest in box.digests:
-            box.show(digest)
-        cold.rounds.append(_time_back(box, bodies[0], box.digests[0]))
-    findings.add(warm)
-    findings.add(cold)
+    """From the decision to the first answer of the old bundle."""
+    for how, back in (("command", _time_command), ("call", _time_call)):
+        say(f"going back by {how}: warm and cold")
+        warm, cold = Measurement("roll back", f"{how}, warm", "s"), Measurement("roll back", f"{how}, cold", "s")
+        for _ in range(WARM_BACKS):
+            box.show(box.digests[2])
+            warm.rounds.append(back(box, bodies[0], None))
+        for _ in range(COLD_BACKS):
+            # Three releases take turns, and two stay loaded: the first one has to be read again.
+            for digest in box.digests:
+                box.show(digest)
+            cold.rounds.append(back(box, bodies[0], box.digests[0]))
+        findings.add(warm)
+        findings.add(cold)
 
 
-def _time_back(box: Box, body: bytes, to: str | None) -> float:
+def _time_command(box: Box, body: bytes, to: str | None) -> float:
+    model = box.store.state().models[box.name]
+    wanted, left = to or model.previous, model.active
+    assert wanted is not None and left is not None
+    command = [sys.executable, "-m", "edgeml", "rollback", box.name, "--store", str(box.root), "--reason", "benchmark"]
+    start = time.perf_counter()
+    with subprocess.Popen(
+        [*command, *([] if to is None else ["--to", to])], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            asyncio.run(_until(box, body, wanted))
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            elapsed = time.perf_counter() - start
+            said = process.communicate()[0]
+    assert process.returncode == 0 and "the worker serves it" in said, said
+    box.store.allow(left)
+    return elapsed
+
+
+def _time_call(box: Box, body: bytes, to: str | None) -> float:
     wanted = to or box.store.state().models[box.name].previous
     start = time.perf_counter()
     left = box.go_back(to)
@@ -285,7 +320,7 @@ def _idle(box: Box, findings: Findings, *, say: Say) -> None:
 async def _paced(box: Box, bodies: list[bytes], seconds: float, act: Callable[[], None] | None) -> Stretch:
     """Asks at a fixed rate for some seconds, while ``act`` is called again and again on a thread."""
     known = {f"sha256:{digest}" for digest in box.digests}
-    stretch = Stretch([], [], set())
+    stretch = Stretch()
     begin = time.perf_counter() + 0.05
     due = (begin + number / RATE for number in range(int(RATE * seconds)))
     requests = itertools.cycle([_request(box, body) for body in bodies])
@@ -297,6 +332,7 @@ async def _paced(box: Box, bodies: list[bytes], seconds: float, act: Callable[[]
             for moment in due:
                 await asyncio.sleep(max(0.0, moment - time.perf_counter()))
                 writer.write(next(requests))
+                stretch.asked += 1
                 try:
                     header = await reader.readuntil(b"\r\n\r\n")
                     body = await reader.readexactly(http_load.content_length(header))
@@ -331,9 +367,27 @@ def _request(box: Box, body: bytes) -> bytes:
 
 async def _one(box: Box, body: bytes) -> dict[str, str]:
     reader, writer = await asyncio.open_connection("127.0.0.1", box.port)
+    answer = await _ask(box, body, reader, writer)
+    writer.close()
+    return answer
+
+
+async def _until(box: Box, body: bytes, digest: str) -> None:
+    """Asks on one connection until a bundle answers.
+
+    Raises:
+        TimeoutError: It does not.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", box.port)
+    async with asyncio.timeout(BACK_S):
+        while (await _ask(box, body, reader, writer))["bundle"] != f"sha256:{digest}":
+            await asyncio.sleep(ASK_AGAIN_S)
+    writer.close()
+
+
+async def _ask(box: Box, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, str]:
     writer.write(_request(box, body))
     header = await reader.readuntil(b"\r\n\r\n")
     answer = json.loads(await reader.readexactly(http_load.content_length(header)))
-    writer.close()
     assert isinstance(answer, dict)
     return answer

@@ -55,6 +55,21 @@ def test_rates_and_memory_look_the_other_way():
     assert report.missed(report.lines(findings)) == ["B10"]
 
 
+def test_swaps_and_going_back_are_shown_where_they_were_measured():
+    findings = found(**{f"roll back/{how}, {kind}": ("s", [value, value]) for how, kind, value in (
+        ("command", "warm", 0.3), ("command", "cold", 0.4), ("call", "warm", 0.007),
+    )})  # fmt: skip
+    for kind, failed in (("warm", 0), ("cold", 2)):
+        swaps = Measurement("swap", f"{kind} swaps", "s", [0.1])
+        swaps.facts = {"swaps": 1000, "requests": 2400, "failed": failed}
+        findings.add(swaps)
+    table = report.table(findings, ABOUT)
+    assert "| requests failed while bundles were swapped | **2** of 4,800, in 2,000 swaps |" in table
+    assert "`edgeml rollback` to the first answer of the old bundle | 300.00 ms warm, 400.00 ms cold |" in table
+    assert "from a program" not in table, "a figure that is half there is none"
+    assert "| bundles |" not in report.table(Findings(), ABOUT)
+
+
 def test_figures_are_put_between_their_marks():
     text = f"before\n{report.START}\nold\n{report.END}\nafter\n"
     assert report.put_into(text, "new\n") == f"before\n{report.START}\nnew\n{report.END}\nafter\n"
