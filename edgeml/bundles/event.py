@@ -11,7 +11,7 @@ class Event:
 
     Attributes:
         kind: ``installed``, ``activated``, ``confirmed``, ``rejected``, ``rolled_back``, ``denied``, ``allowed``,
-            ``removed``, ``tried``, ``withdrawn``, ``died``, ``keyring``, ``settings`` or ``recovered``.
+            ``removed``, ``tried``, ``withdrawn``, ``died``, ``abandoned``, ``keyring``, ``settings`` or ``recovered``.
         model: Name of the model; empty where none is concerned.
         digest: Hex digest concerned; empty where there is none.
         reason: A sentence for people.
@@ -34,7 +34,8 @@ class Load:
         digest: Hex digest that answers; None where nothing can answer.
         trial: Whether it is on trial.
         previous: The one to keep warm beside it, None where there is none.
-        reason: Why nothing can answer; empty otherwise.
+        reason: Why nothing can answer, or not the whole bundle; empty otherwise.
+        without_model: Whether only its rules and its fallback are to answer.
     """
 
     model: str
@@ -42,3 +43,4 @@ class Load:
     trial: bool = False
     previous: str | None = None
     reason: str = ""
+    without_model: bool = False

@@ -77,6 +77,10 @@ class ModelState:
         candidate: The one on trial.
         tries_left: How often the candidate may still be loaded before it is rejected.
         deaths_left: How often the process may still die under the active bundle before it is abandoned.
+        last_resort: A bundle that the box has given up while there was nothing to go back to: as long as nothing is
+            active, its rules and fallback answer, without its model.
+        last_resort_tries: How often that may still be loaded before it is abandoned entirely.
+        withdrawn: The bundle whose trial the box withdrew for a fault of its own, until anything else is decided.
         min_epoch: Bundles below this security epoch are not loaded.
         deploy_seq: Number of the newest order carried out.
         releases: Installed bundles by hex digest.
@@ -88,6 +92,9 @@ class ModelState:
     candidate: str | None = None
     tries_left: int = 0
     deaths_left: int = TRIES
+    last_resort: str | None = None
+    last_resort_tries: int = 0
+    withdrawn: str | None = None
     min_epoch: int = 0
     deploy_seq: int = 0
     releases: Mapping[str, Release] = field(default_factory=lambda: MappingProxyType({}))
@@ -95,8 +102,9 @@ class ModelState:
 
     @property
     def kept(self) -> frozenset[str]:
-        """Hex digests that nothing may remove: active, previous, candidate."""
-        return frozenset(digest for digest in (self.active, self.previous, self.candidate) if digest is not None)
+        """Hex digests that nothing may remove: active, previous, candidate, last resort."""
+        names = (self.active, self.previous, self.candidate, self.last_resort)
+        return frozenset(digest for digest in names if digest is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +218,17 @@ def _document(state: State) -> dict[str, Any]:
 
 
 def _model_document(model: ModelState) -> dict[str, Any]:
-    return {
+    # What few boxes ever have stands there only where it is: records stay small, and as earlier edgemls wrote them.
+    seldom = {
+        name: value
+        for name, value in (
+            ("last_resort", model.last_resort),
+            ("last_resort_tries", model.last_resort_tries if model.last_resort else None),
+            ("withdrawn", model.withdrawn),
+        )
+        if value is not None
+    }
+    return seldom | {
         "active": model.active,
         "previous": model.previous,
         "candidate": model.candidate,
@@ -259,6 +277,9 @@ def _model(document: dict[str, Any]) -> ModelState:
         candidate=_digest(document["candidate"]),
         tries_left=int(document["tries_left"]),
         deaths_left=int(document["deaths_left"]),
+        last_resort=_digest(document.get("last_resort")),
+        last_resort_tries=int(document.get("last_resort_tries", 0)),
+        withdrawn=_digest(document.get("withdrawn")),
         min_epoch=int(document["min_epoch"]),
         deploy_seq=int(document["deploy_seq"]),
         releases=MappingProxyType(releases),

@@ -31,7 +31,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeml.bundles import transitions
+from edgeml.bundles import attempts, transitions
 from edgeml.bundles.archive import digest_of
 from edgeml.bundles.blobs import Blobs
 from edgeml.bundles.bundle import Bundle
@@ -290,17 +290,18 @@ class Store:
             lambda state: transitions.reject(state, digest, reason=reason, signal=signal), who=who, spend_reserve=True
         )
 
-    def load(self, running: Collection[str] = ()) -> tuple[Load, ...]:
+    def load(self, running: Collection[str] = (), degraded: Collection[str] = ()) -> tuple[Load, ...]:
         """Says what a worker is to load. The attempt is counted on the disk before the answer is given.
 
         Args:
             running: Hex digests that the worker answers with already.
+            degraded: ... and those of which rules and fallback answer already.
         """
         answer: tuple[Load, ...] = ()
 
         def counted(state: State) -> Change:
             nonlocal answer
-            state, events, answer = transitions.load(state, running)
+            state, events, answer = attempts.load(state, running, degraded)
             return state, events
 
         self._record.change(counted, who="supervisor", spend_reserve=True)
@@ -314,13 +315,29 @@ class Store:
             spend_reserve=True,
         )
 
-    def died(self, how: str) -> State:
-        """Counts a death of the worker; see ``transitions.died``."""
-        return self._record.change(lambda state: transitions.died(state, how=how), who="supervisor", spend_reserve=True)
+    def abandon_last_resort(self, model: str, digest: str, *, reason: str, signal: str) -> State:
+        """Gives up even rules and fallback of a bundle; see ``transitions.abandon_last_resort``."""
+        return self._record.change(
+            lambda state: transitions.abandon_last_resort(state, model, digest, reason=reason, signal=signal),
+            who="supervisor",
+            spend_reserve=True,
+        )
+
+    def died(self, how: str, *, culprit: str = "", tried: Collection[str] = ()) -> State:
+        """Counts a death of the worker; see ``attempts.died``."""
+        return self._record.change(
+            lambda state: attempts.died(state, how=how, culprit=culprit, tried=tried),
+            who="supervisor",
+            spend_reserve=True,
+        )
+
+    def give_back(self, digests: Collection[str]) -> State:
+        """Gives attempts back that another bundle has cost; see ``attempts.give_back``."""
+        return self._record.change(lambda state: attempts.give_back(state, digests), who="supervisor")
 
     def healthy(self) -> State:
-        """Forgets earlier deaths; see ``transitions.healthy``."""
-        return self._record.change(transitions.healthy, who="supervisor")
+        """Forgets earlier deaths; see ``attempts.healthy``."""
+        return self._record.change(attempts.healthy, who="supervisor")
 
     def settings(
         self,

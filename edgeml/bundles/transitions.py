@@ -1,10 +1,12 @@
 """What may become of a store's state: pure rules, values in and values out. Disk, clock and lock are in ``store``.
+What loading and dying do to it is in ``attempts``.
 
 Rules of order and trust:
 
 1. A version label names one digest for ever; it is shown, never compared.
 2. ``deploy_seq`` rises with every order carried out; an order that is not newer is a replay. A deliberate downgrade is
-   a newer order that names an old bundle.
+   a newer order that names an old bundle. Where the box itself has withdrawn the trial that an order asked for, the
+   same order may be given again, until anything else is decided about the model: it was not carried out to its end.
 3. A bundle whose security epoch is below ``min_epoch`` is neither installed nor activated nor gone back to.
    ``min_epoch`` rises only when a bundle is confirmed, so that a bundle on trial can always be gone back from.
 4. Going back to a bundle that was confirmed on this box needs no order and no network.
@@ -18,11 +20,10 @@ the order numbers of The Update Framework and Uptane).
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from types import MappingProxyType
 
-from edgeml.bundles.event import Event, Load
+from edgeml.bundles.event import Event
 from edgeml.bundles.order import Order
 from edgeml.bundles.state import TRIES, Denial, ModelState, Release, State, bare
 from edgeml.errors import ConflictError, NotInstalledError, OrderError
@@ -98,6 +99,7 @@ def activate(
     model = replace(
         model,
         deploy_seq=model.deploy_seq if order is None else order.seq,
+        withdrawn=None,
         denied=_without(model.denied, digest),
     )
     if peak_bytes:
@@ -158,7 +160,10 @@ def roll_back(
     events: list[Event] = []
     if model.candidate is not None and target != model.candidate:
         left = model.candidate
-        model = replace(_denied(model, left, reason), candidate=None, tries_left=0)
+        model = replace(_denied(model, left, reason), candidate=None, tries_left=0, withdrawn=None)
+        if signal and target is None and model.active is None and model.last_resort is None:
+            # The box gives it up, and has nothing to go back to. A person who goes back wants it gone.
+            model = replace(model, last_resort=left, last_resort_tries=TRIES)
         events.append(Event("rolled_back", name, left, reason, signal))
         if target in (None, model.active):
             return state.with_model(name, model), tuple(events)
@@ -199,9 +204,13 @@ def deny(state: State, digest: str, *, reason: str) -> Change:
     digest = bare(digest)
     if digest in (model.active, model.candidate):
         raise ConflictError(f"{name} {release.version} is answering; go back with 'edgeml rollback' instead")
-    if digest in model.denied:
+    if digest in model.denied and digest != model.last_resort:
         return state, NOTHING
     model = _denied(model, digest, reason)
+    if model.last_resort == digest:
+        model = replace(model, last_resort=None, last_resort_tries=0)
+    if model.withdrawn == digest:
+        model = replace(model, withdrawn=None)
     if model.previous == digest:
         model = replace(model, previous=_next_best(model))
     return state.with_model(name, model), (Event("denied", name, digest, reason),)
@@ -239,7 +248,14 @@ def withdraw(state: State, name: str, *, leave: str | None = None, reason: str) 
     if leave is not None and bare(leave) != digest:
         return state, NOTHING
     mark = "superseded" if model.releases[digest].confirmed else "installed"
-    model = replace(model, candidate=None, tries_left=0, releases=_marked(model, digest, mark))
+    model = replace(
+        model,
+        candidate=None,
+        tries_left=0,
+        # Without an order there is none that could be given again.
+        withdrawn=digest if model.deploy_seq else None,
+        releases=_marked(model, digest, mark),
+    )
     return state.with_model(name, model), (Event("withdrawn", name, digest, reason, "box"),)
 
 
@@ -259,105 +275,30 @@ def reject(state: State, digest: str, *, reason: str, signal: str) -> Change:
     return state.with_model(name, _denied(model, digest, reason)), (Event("rejected", name, digest, reason, signal),)
 
 
-def load(state: State, running: Collection[str] = ()) -> tuple[State, tuple[Event, ...], tuple[Load, ...]]:
-    """Says what a worker is to load, and counts the attempt of each bundle on trial.
+def abandon(state: State, name: str, digest: str, *, reason: str, signal: str) -> Change:
+    """Gives up the active bundle of a model that has nothing to go back to: its rules and fallback answer alone.
 
-    The counted state must be on the disk before the answer is given: a bundle that kills its process, or the whole
-    box, is then abandoned after ``TRIES`` attempts.
-
-    Args:
-        state: The record.
-        running: Hex digests that the worker answers with already; they are not loaded, so nothing is counted.
+    A bundle of the same model that is on trial stays there, and answers in its stead.
     """
-    events: list[Event] = []
-    for name in sorted(state.models):
-        model = state.models[name]
-        if model.candidate is None or model.candidate in running:
-            continue
-        if model.tries_left == 0:
-            reason = f"it was loaded {TRIES} times and the process ended each time before the trial was over"
-            state, found = roll_back(state, name, reason=reason, signal="process_deaths")
-            events += found
-            continue
-        model = replace(model, tries_left=model.tries_left - 1)
-        state = state.with_model(name, model)
-        events.append(Event("tried", name, model.candidate or "", f"{model.tries_left} more attempts"))
-    return state, tuple(events), answering(state)
+    model = replace(
+        _denied(state.models[name], digest, reason), active=None, last_resort=digest, last_resort_tries=TRIES
+    )
+    return state.with_model(name, model), (
+        Event("rolled_back", name, digest, f"{reason}; there is nothing to go back to", signal),
+    )
 
 
-def answering(state: State, *, trials: bool = True) -> tuple[Load, ...]:
-    """What answers for each model as the record stands.
-
-    Args:
-        state: The record.
-        trials: Whether bundles on trial do; False where the attempt cannot be counted.
-    """
-    loads = []
-    for name in sorted(state.models):
-        model = state.models[name]
-        if trials and model.candidate is not None:
-            loads.append(Load(name, model.candidate, trial=True, previous=model.active))
-        elif model.active is not None:
-            loads.append(Load(name, model.active, previous=model.previous))
-        else:
-            loads.append(Load(name, None, reason="no bundle is active; activate one"))
-    return tuple(loads)
-
-
-def died(state: State, *, how: str) -> Change:
-    """Counts a death of the worker process, as its supervisor saw it, against the newest bundle.
-
-    While a bundle is on trial it is the suspect, and its attempts were counted when it was loaded. Otherwise the
-    bundle that was confirmed last is: after ``TRIES`` deaths it is gone back from, or abandoned where there is no
-    other.
-    """
-    if any(model.candidate is not None for model in state.models.values()):
+def abandon_last_resort(state: State, name: str, digest: str, *, reason: str, signal: str) -> Change:
+    """Gives up a bundle of which not even rules and fallback can answer; nothing where another change came first."""
+    model = state.model(name)
+    if model.last_resort != bare(digest):
         return state, NOTHING
-    answering = {name: model for name, model in state.models.items() if model.active is not None}
-    # A model that was gone back from for such deaths, and they went on, is not the one; nought left marks it.
-    suspects = {name: model for name, model in answering.items() if model.deaths_left} or answering
-    if not suspects:
-        return state, NOTHING
-    name = max(suspects, key=lambda each: (_last_confirmed(suspects[each]), each))
-    model = suspects[name]
-    active = str(model.active)
-    left = (model.deaths_left or TRIES) - 1
-    if left > 0:
-        model = replace(model, deaths_left=left)
-        return state.with_model(name, model), (Event("died", name, active, how),)
-    reason = f"the process died {TRIES} times while it answered, last: {how}"
-    try:
-        state, events = roll_back(state, name, reason=reason, signal="process_deaths")
-    except (NotInstalledError, OrderError):
-        abandoned = replace(_denied(model, active, reason), active=None)
-        word = f"{reason}; there is nothing to go back to"
-        return state.with_model(name, abandoned), (Event("rolled_back", name, active, word, "process_deaths"),)
-    return state.with_model(name, replace(state.models[name], deaths_left=0)), events
-
-
-def _last_confirmed(model: ModelState) -> int:
-    return model.releases[model.active].confirmed if model.active is not None else 0
-
-
-def healthy(state: State) -> Change:
-    """Forgets earlier deaths and attempts: the worker has answered well for a while.
-
-    A bundle on trial that ends its process later is the trial's matter, which counts deaths too. A shop that switches
-    its box off every night must not lose a trial to that.
-    """
-    for name, model in state.models.items():
-        fresh = replace(
-            model,
-            deaths_left=TRIES if model.active else model.deaths_left,
-            tries_left=TRIES if model.candidate else model.tries_left,
-        )
-        if fresh != model:
-            state = state.with_model(name, fresh)
-    return state, NOTHING
+    model = replace(_denied(model, bare(digest), reason), last_resort=None, last_resort_tries=0)
+    return state.with_model(name, model), (Event("abandoned", name, bare(digest), reason, signal),)
 
 
 def prune(state: State, keep: int) -> Change:
-    """Removes old bundles from the record: all but active, previous, candidate and the ``keep`` newest others.
+    """Removes old bundles from the record: all but those that answer or may (``ModelState.kept``) and others.
 
     Args:
         state: The record.
@@ -396,6 +337,9 @@ def _confirm(state: State, name: str, digest: str, event: Event) -> Change:
         candidate=None,
         tries_left=0,
         deaths_left=TRIES,
+        last_resort=None,
+        last_resort_tries=0,
+        withdrawn=None,
         min_epoch=max(model.min_epoch, release.epoch),
         releases=MappingProxyType(releases),
     )
@@ -484,7 +428,7 @@ def _check_order(state: State, name: str, model: ModelState, digest: str, order:
     if order.device not in ("*", state.device):
         raise OrderError(f"the order is for device {order.device!r}, and this is {state.device!r}")
     if order.seq < model.deploy_seq or (
-        order.seq == model.deploy_seq and digest not in (model.active, model.candidate)
+        order.seq == model.deploy_seq and digest not in (model.active, model.candidate, model.withdrawn)
     ):
         raise OrderError(f"order {order.seq} is a replay: order {model.deploy_seq} was carried out already")
 

@@ -38,6 +38,9 @@ class Link:
 
     Args:
         connected: The socket; the link owns it.
+
+    Attributes:
+        heard_out: Set by whoever receives, once all that the other side said has been passed on.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -45,6 +48,7 @@ class Link:
         self._sending = threading.Lock()
         self._buffer = b""
         self._descriptors: list[int] = []
+        self.heard_out = threading.Event()
 
     def send(self, document: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Sends a document.

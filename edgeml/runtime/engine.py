@@ -88,6 +88,11 @@ class Engine:
         """Digest of the bundle."""
         return self.predictor.digest
 
+    @property
+    def degraded(self) -> str:
+        """Why the bundle's model was left out, so that rules and fallback answer alone; empty where it was not."""
+        return "" if isinstance(self.predictor, TensorPredictor) else self.predictor.degraded
+
     def stuck_s(self) -> float:
         """For how many seconds a question has been with the predictor beyond ``ROW_NS`` for each of its rows.
 

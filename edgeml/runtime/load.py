@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgeml.bundles import Bundle, Keyring, check_requirements
+from edgeml.errors import BundleError
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
 
@@ -27,6 +28,24 @@ def predictor_of(bundle: Bundle, *, backend: str = "auto", max_rows: int = 10_00
     if bundle.config["task"] == "tensors":
         return TensorPredictor.from_bundle(bundle, backend=backend)
     return Predictor.from_bundle(bundle, backend=backend, max_rows=max_rows)
+
+
+def predictor_without_model(bundle: Bundle, reason: str, *, max_rows: int = 10_000) -> Predictor:
+    """Makes a predictor of a bundle's rules and fallback alone: nothing of its model is read, and no session is made.
+
+    Args:
+        bundle: A bundle that was read and verified.
+        reason: Why its model is left out, as answers of the fallback say it.
+        max_rows: Largest number of records in one request.
+
+    Raises:
+        RequirementError: The bundle needs a newer edgeml than this box has.
+        BundleError: It has neither rules nor a fallback, or they do not fit the schema.
+    """
+    if bundle.config["task"] == "tensors":
+        raise BundleError(f"{bundle.config['name']} has neither rules nor a fallback that could answer for its model")
+    _check_versions(bundle, native=True)
+    return Predictor.from_bundle(bundle, max_rows=max_rows, without_model=reason)
 
 
 def _check_versions(bundle: Bundle, *, native: bool) -> None:

@@ -1,4 +1,7 @@
-"""What stands in the place of a model in a bundle of rules alone: it answers nothing, so the fallback does."""
+"""What stands in the place of a model that there is not: it answers nothing, so the fallback does.
+
+A bundle of rules alone has none; the model of another bundle may be left out, because the box has given it up.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,11 @@ NO_MODEL = "no_model"
 class NoModel:
     """The session of a bundle without a model.
 
+    Args:
+        reason: Why there is none, as answers of the fallback say it.
+
     Attributes:
+        reason: Why there is none.
         backend: Always ``none``.
         inputs: None.
         outputs: None.
@@ -28,6 +35,9 @@ class NoModel:
     backend = "none"
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
+
+    def __init__(self, reason: str = NO_MODEL) -> None:
+        self.reason = reason
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Gives nothing."""

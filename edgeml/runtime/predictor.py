@@ -5,7 +5,8 @@
 3. Rules are asked before anything is encoded: a hit costs neither features nor model.
 4. One record and a batch go through the same stages; one record takes buffers that were made before.
 5. A valid record always gets an answer: where the model raises or gives a non-finite number, the fallback answers.
-   So it does, with the reason ``no_model``, in a bundle of rules alone where no rule matches.
+   So it does, with the reason ``no_model``, in a bundle of rules alone where no rule matches; and, with the reason
+   that is given, in one whose model is left out.
 
 Threads: any number of threads may call one Predictor. Each call takes a Lane (its buffers) from a pool and puts
 it back; ``list.pop`` and ``list.append`` are atomic in CPython, so no lock is needed.
@@ -74,6 +75,7 @@ class Predictor:
         program: The feature program.
         session: The model, in the native kernel or in ONNX Runtime (``session.backend`` says which), or ``NoModel``.
         fallback: The answer where the model gives none.
+        degraded: Why the bundle's model was left out; empty where it was not.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Predictor:
         self.rules = rules
         self.program = program
         self.session = session
+        self.degraded = session.reason if isinstance(session, NoModel) and session.reason != NO_MODEL else ""
         self.golden = tuple(golden)
         self.fallback = fallback_prediction(
             config.get("fallback", {}), self.outputs, bundle=digest, version=self.version
@@ -116,7 +119,9 @@ class Predictor:
         self._lanes.append(self._new_lane())
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, *, backend: str = "auto", max_rows: int = 10_000) -> Predictor:
+    def from_bundle(
+        cls, bundle: Bundle, *, backend: str = "auto", max_rows: int = 10_000, without_model: str = ""
+    ) -> Predictor:
         """Makes the Predictor of a bundle.
 
         Args:
@@ -124,6 +129,8 @@ class Predictor:
             backend: What runs the model: ``native`` (the compiled kernel), ``c`` or ``python`` (ONNX Runtime by its C
                 library or its Python binding), or ``auto``: native where the bundle has a kernel, else ONNX Runtime.
             max_rows: Largest number of records in one request.
+            without_model: Why the bundle's model is left out: neither its features nor its model are read, rules and
+                fallback answer, and answers of the fallback say this. Empty where it is not.
 
         Raises:
             BundleError: A member is missing or does not fit the others.
@@ -138,14 +145,14 @@ class Predictor:
                 rules = RuleList.from_document(document, schema, labels=config.get("outputs", {}).get("labels"))
             except RuleError as error:
                 raise BundleError(f"bundle member rules.json: {error}") from error
-        if MODEL_MEMBERS & bundle.members.keys():
+        if MODEL_MEMBERS & bundle.members.keys() and not without_model:
             member(bundle, "model.onnx")  # the source of truth stays with the bundle, whatever runs
             program = FeatureProgram.from_members(
                 json_member(bundle, "features.json"), npy_member(bundle, "features.npy"), schema
             )
             session = _session(bundle, backend)
         else:
-            program, session = no_features(schema), NoModel()
+            program, session = no_features(schema), NoModel(without_model or NO_MODEL)
         return cls(
             config=config,
             digest=bundle.digest,
@@ -153,7 +160,7 @@ class Predictor:
             rules=rules,
             program=program,
             session=session,
-            golden=golden_rows(bundle),
+            golden=[row for row in golden_rows(bundle) if not without_model or row["expected"].get("tier") != "model"],
             max_rows=max_rows,
         )
 
@@ -396,7 +403,7 @@ class Predictor:
             return (*self.outputs.decode(given, rows, reasons, n), reasons)
         wanted = np.arange(n, dtype=np.int64) if rows is None else rows
         if isinstance(self.session, NoModel):
-            reasons.update(dict.fromkeys(wanted.tolist(), NO_MODEL))
+            reasons.update(dict.fromkeys(wanted.tolist(), self.session.reason))
             return (*self.outputs.decode({}, rows, reasons, n), reasons)
         collected: dict[str, NDArray[Any]] = {}
         for start in range(0, len(wanted), BLOCK_ROWS):

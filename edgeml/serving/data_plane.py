@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
+import msgspec
+
 from edgeml.errors import RequestError
 from edgeml.runtime.engine import Engine
 from edgeml.serving.bodies import is_ndjson, read_body
@@ -29,6 +31,7 @@ from edgeml.serving.tensors import binary_tensors, infer
 Environ = Mapping[str, Any]
 Handler = Callable[[Environ], Answer]
 
+_encode = msgspec.json.Encoder().encode
 _JSON_HEADERS = [("content-type", JSON)]
 _CLOSE = ("connection", "close")
 
@@ -41,11 +44,13 @@ class Shown:
         engines: By model.
         reasons: Why a model does not answer, by model.
         paths: Path -> method and handler, of the hot routes.
+        ready: Body of the answer to whether every model answers, where each does.
     """
 
     engines: Mapping[str, Engine]
     reasons: Mapping[str, str]
     paths: Mapping[str, tuple[str, Handler]]
+    ready: bytes = b'{"live":true,"ready":true}'
 
 
 class DataPlane:
@@ -108,7 +113,9 @@ class DataPlane:
         with self._lock:
             self._seen.update(engines.values())
         self._voices = voices
-        self.shown = Shown(dict(engines), dict(reasons), paths)
+        degraded = {name: engine.degraded for name, engine in sorted(engines.items()) if engine.degraded}
+        ready = {"live": True, "ready": True} | ({"degraded": degraded} if degraded else {})
+        self.shown = Shown(dict(engines), dict(reasons), paths, _encode(ready))
 
     @contextmanager
     def holding(self, model: str) -> Iterator[None]:
@@ -190,11 +197,11 @@ class DataPlane:
         return 200, _JSON_HEADERS, b'{"live":true}'
 
     def ready(self, _environ: Environ) -> Answer:
-        """GET /v2/health/ready: whether every model answers."""
+        """GET /v2/health/ready: whether every model answers, and which of them do without their model."""
         shown = self.shown
         if self.stopping or not shown.engines or shown.reasons.keys() - shown.engines.keys():
             return 503, _JSON_HEADERS, b'{"live":true,"ready":false}'
-        return 200, _JSON_HEADERS, b'{"live":true,"ready":true}'
+        return 200, _JSON_HEADERS, shown.ready
 
     def stuck(self) -> tuple[float, str]:
         """The question that is stuck the longest, with a model that answers no more too.

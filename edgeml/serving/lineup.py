@@ -5,7 +5,8 @@
 2. The one before stays loaded while memory allows, so that going back is that one replacement again, without the disk.
 3. Where there is no memory for both, spare engines go first; then requests for the model wait, for the time of the
    swap, while the old engine gives its memory back. If the new one does not load, the old one is loaded again.
-4. A bundle that cannot be loaded changes nothing for any other model.
+4. A bundle that cannot be loaded changes nothing for any other model. Where nothing else answers for its own, its
+   rules and its fallback do, without its model, until it can be loaded or another is ordered.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from edgeml.serving.faults import is_the_box
 # Memory that must remain free beside two bundles: requests, the page cache, everybody else on the box.
 RESERVE_BYTES = 32 * 1024 * 1024
 LOADING_TURN_S = 0.0005
+# Of the reason that each answer without a model carries.
+REASON_CHARACTERS = 300
 
 
 class Stage(Protocol):
@@ -49,8 +52,9 @@ class Order:
         digest: Hex digest; None where nothing can answer.
         previous: Hex digest of the one to keep loaded beside it.
         trial: Whether it is on trial.
-        reason: Why nothing can answer.
+        reason: Why nothing can answer, or why the model is left out.
         peak_bytes: Memory that loading takes, in bytes; 0 where nobody measured.
+        without_model: Whether rules and fallback are to answer alone: nothing of the model may be loaded.
     """
 
     model: str
@@ -59,6 +63,7 @@ class Order:
     trial: bool = False
     reason: str = ""
     peak_bytes: int = 0
+    without_model: bool = False
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Order:
@@ -83,8 +88,10 @@ class Lineup:
     Args:
         read: Reads and verifies a bundle by hex digest.
         make: Makes an engine of a bundle and tries it.
+        make_degraded: Makes one of its rules and its fallback alone; told why.
         stage: Where engines answer.
         free: Bytes of memory that are free.
+        begins: Told the hex digest of each bundle before it is loaded.
 
     Attributes:
         orders: What was ordered last.
@@ -95,24 +102,35 @@ class Lineup:
         self,
         read: Callable[[str], Bundle],
         make: Callable[[Bundle], Engine],
+        make_degraded: Callable[[Bundle, str], Engine],
         stage: Stage,
         *,
         free: Callable[[], int] = free_memory_bytes,
+        begins: Callable[[str], None] = lambda digest: None,
     ) -> None:
         self._read = read
         self._make = make
+        self._make_degraded = make_degraded
+        self._begins = begins
         self._stage = stage
         self._free = free
         self._loaded: dict[str, Engine] = {}
         self._serving: dict[str, str] = {}
+        # By model, of those that have nothing in ``_serving``: the digest, and who answers.
+        self._degraded: dict[str, tuple[str, Engine]] = {}
         self._reasons: dict[str, str] = {}
         self.orders: tuple[Order, ...] = ()
         self.loading: tuple[str, float] | None = None
 
     @property
     def serving(self) -> dict[str, str]:
-        """Hex digest of what answers, by model."""
+        """Hex digest of what answers whole, by model."""
         return dict(self._serving)
+
+    @property
+    def degraded(self) -> dict[str, str]:
+        """Hex digest of what answers without its model, by model."""
+        return {model: digest for model, (digest, _) in self._degraded.copy().items()}
 
     def engines(self) -> dict[str, dict[str, Engine]]:
         """All loaded engines by model and hex digest, those that are kept warm too."""
@@ -128,13 +146,14 @@ class Lineup:
             orders: One for each model; a model without one does not answer any more.
 
         Returns:
-            By model: ``digest`` that answers now (or None), ``reason``; where the order could not be followed
-            ``failed`` (its digest) and ``fault`` (``bundle`` or ``box``); where it was, ``seconds`` and ``warm``.
+            By model: ``digest`` that answers now (or None), ``reason``, and ``degraded`` where only its rules and its
+            fallback do; where the order could not be followed ``failed`` (its digest), ``fault`` (``bundle`` or
+            ``box``) and ``without_model`` as ordered; where it was, ``seconds`` and ``warm``.
         """
         self.orders = tuple(orders)
         wanted = {order.model for order in orders}
-        for model in [name for name in self._serving if name not in wanted]:
-            del self._serving[model]
+        for model in {*self._serving, *self._degraded} - wanted:
+            self._let_go(model)
         with _giving_way():
             report = {order.model: self._follow(order) for order in orders}
         self._show()
@@ -145,9 +164,11 @@ class Lineup:
         model, digest = order.model, order.digest
         self._reasons.pop(model, None)
         if digest is None:
-            self._serving.pop(model, None)
+            self._let_go(model)
             self._reasons[model] = order.reason
             return {"digest": None, "reason": order.reason}
+        if order.without_model:
+            return self._degrade(order)
         if self._serving.get(model) == digest:
             return {"digest": digest, "reason": "", "seconds": 0.0, "warm": True}
         start = time.monotonic()
@@ -162,13 +183,47 @@ class Lineup:
             # A loader's own mistake counts as the bundle's fault: it is this bundle that brings it out.
             box = is_the_box(error)
             reason = f"{error}" if isinstance(error, (EdgemlError, OSError)) else f"{type(error).__name__}: {error}"
-            answering = self._serving.get(model)
-            if answering is None:
+            failed = {"reason": reason, "failed": digest, "fault": "box" if box else "bundle"}
+            if model not in self._serving and not order.trial:
+                self._degrade(order, f"its model could not be loaded: {reason}")
+            elif model not in self._serving and model not in self._degraded:
+                # It is gone back from: what may answer without its model is for the supervisor to say.
                 self._reasons[model] = reason
-            return {"digest": answering, "reason": reason, "failed": digest, "fault": "box" if box else "bundle"}
+            return failed | self._answers(model)
+        self._let_go(model)
         self._serving[model] = digest
         self._show()
         return {"digest": digest, "reason": "", "seconds": time.monotonic() - start, "warm": warm}
+
+    def _degrade(self, order: Order, reason: str = "") -> dict[str, Any]:
+        """Lets rules and fallback of a bundle answer, without its model."""
+        model, digest = order.model, order.digest
+        # Never empty: that would stand for the whole bundle.
+        reason = (reason or order.reason or "its model is left out")[:REASON_CHARACTERS]
+        assert digest is not None
+        known = self._degraded.get(model)
+        if known is None or known[0] != digest or known[1].degraded != reason:
+            try:
+                made = self._made(digest, reason)
+            except Exception as error:
+                self._let_go(model)
+                self._reasons[model] = why = f"{reason}; and without it: {error}"
+                fault = "box" if is_the_box(error) else "bundle"
+                return {"digest": None, "reason": why, "failed": digest, "fault": fault, "without_model": True}
+            self._let_go(model)
+            self._degraded[model] = digest, made
+            self._show()
+        return {"reason": reason} | self._answers(model)
+
+    def _answers(self, model: str) -> dict[str, Any]:
+        degraded = self._degraded.get(model)
+        if degraded is not None:
+            return {"digest": degraded[0], "degraded": True}
+        return {"digest": self._serving.get(model)}
+
+    def _let_go(self, model: str) -> None:
+        self._serving.pop(model, None)
+        self._degraded.pop(model, None)
 
     def _load(self, order: Order) -> None:
         assert order.digest is not None
@@ -203,10 +258,12 @@ class Lineup:
         if failure is not None:
             raise failure
 
-    def _made(self, digest: str) -> Engine:
+    def _made(self, digest: str, without_model: str = "") -> Engine:
         self.loading = (digest, time.monotonic())
+        self._begins(digest)
         try:
-            return self._make(self._read(digest))
+            bundle = self._read(digest)
+            return self._make_degraded(bundle, without_model) if without_model else self._make(bundle)
         finally:
             self.loading = None
 
@@ -214,7 +271,8 @@ class Lineup:
         return order.peak_bytes == 0 or self._free() >= order.peak_bytes + RESERVE_BYTES
 
     def _show(self) -> None:
-        engines = {model: self._loaded[digest] for model, digest in self._serving.items()}
+        engines = {model: engine for model, (_, engine) in self._degraded.items()}
+        engines |= {model: self._loaded[digest] for model, digest in self._serving.items()}
         self._stage.show(engines, self._reasons.copy())
 
     def _drop_spares(self) -> None:

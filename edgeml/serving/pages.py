@@ -73,6 +73,7 @@ class Pages:
                 "bundle": engine.digest,
                 "task": engine.predictor.task,
                 "ready": not self._plane.stopping,
+                **_degraded(engine),
             }
             for name, engine in sorted(shown.engines.items())
         ]
@@ -85,7 +86,8 @@ class Pages:
 
     def model(self, _environ: Environ, name: str) -> Answer:
         """What the bundle says about itself, without what only a loader needs."""
-        predictor = self._predictor(name)
+        engine = self._plane.engine(name)
+        predictor = engine.predictor
         config = predictor.config
         shown: dict[str, Any] = {
             "name": predictor.name,
@@ -93,6 +95,7 @@ class Pages:
             "bundle": predictor.digest,
             "task": predictor.task,
         }
+        shown |= _degraded(engine)
         for key in ("created", "schema", "outputs", "fallback", "slo", "tiers", "quality", "parity"):
             if config.get(key):
                 shown[key] = config[key]
@@ -128,8 +131,9 @@ class Pages:
         shown = self._plane.shown
         if name not in shown.reasons or name in shown.engines:
             self._predictor(name, version)
-        ready = name in shown.engines and not self._plane.stopping
-        status, headers, body = _json({"name": name, "ready": ready})
+        engine = shown.engines.get(name)
+        ready = engine is not None and not self._plane.stopping
+        status, headers, body = _json({"name": name, "ready": ready, **(_degraded(engine) if engine else {})})
         return 200 if ready else 503, headers, body
 
     def repository_index(self, _environ: Environ) -> Answer:
@@ -140,7 +144,7 @@ class Pages:
                 "name": name,
                 "version": engine.version,
                 "state": "UNAVAILABLE" if stopping else "READY",
-                "reason": "the service is stopping" if stopping else "",
+                "reason": "the service is stopping" if stopping else engine.degraded,
             }
             for name, engine in sorted(shown.engines.items())
         ]
@@ -169,6 +173,10 @@ class Pages:
                 code="unknown_model",
             )
         return predictor
+
+
+def _degraded(engine: Engine) -> dict[str, Any]:
+    return {"degraded": True, "reason": engine.degraded} if engine.degraded else {}
 
 
 def _stats(engine: Engine) -> dict[str, Any]:

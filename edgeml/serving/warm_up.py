@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeml.bundles import Bundle
 from edgeml.monitor.tally import Tally
 from edgeml.runtime.engine import Engine
-from edgeml.runtime.load import predictor_of
+from edgeml.runtime.load import predictor_of, predictor_without_model
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.data_plane import DataPlane, Handler
@@ -57,7 +57,24 @@ def checked_engine(bundle: Bundle, *, max_rows: int) -> Engine:
         BundleError: A member does not fit, or a golden row is answered otherwise on this machine.
         ModelError: ONNX Runtime is missing or refuses the model.
     """
-    predictor = predictor_of(bundle, max_rows=max_rows)
+    return _ready(predictor_of(bundle, max_rows=max_rows), bundle)
+
+
+def degraded_engine(bundle: Bundle, reason: str, *, max_rows: int) -> Engine:
+    """Makes the engine of a bundle whose model is left out: its rules answer, and else its fallback.
+
+    Args:
+        bundle: A bundle that was read and verified.
+        reason: Why, as answers of the fallback say it.
+        max_rows: Largest number of records in one request.
+
+    Raises:
+        BundleError: It has neither rules nor a fallback, or a golden row of its rules is answered otherwise.
+    """
+    return _ready(predictor_without_model(bundle, reason, max_rows=max_rows), bundle)
+
+
+def _ready(predictor: Predictor | TensorPredictor, bundle: Bundle) -> Engine:
     check_golden_rows(predictor)
     warm(predictor)
     deadline_ms = bundle.config.get("slo", {}).get("deadline_ms")

@@ -5,7 +5,7 @@
 2. It begins to answer when it has followed the first orders and is told to; until then connections wait in the kernel's
    queue.
 3. It says once a second that it lives, and what each bundle did. A question whose model does not come back is
-   reported too, with the model's bundle, for nobody else can see it.
+   reported too, with the model's bundle, for nobody else can see it. What it is about to load it says before it does.
 4. If the supervisor goes, it serves on, and offers itself to the next one, with the socket; also while it loads.
 5. While a bundle is on trial its golden rows are asked again once a minute, beside everything else: slow ones are
    no silence.
@@ -32,7 +32,7 @@ from edgeml.serving.limits import Limits
 from edgeml.serving.lineup import Lineup, Order
 from edgeml.serving.service import serve
 from edgeml.serving.sockets import Listener
-from edgeml.serving.warm_up import checked_engine, make_empty_plane
+from edgeml.serving.warm_up import checked_engine, degraded_engine, make_empty_plane
 
 BEAT_S = 1.0
 RECONNECT_S = 0.3
@@ -61,7 +61,13 @@ def work(root: Path, listener: Listener, limits: Limits) -> int:
             (root / LOCK).write_text(str(os.getpid()))
         plane = make_empty_plane(limits)
         store = Store(root, journal=Journal(None))
-        lineup = Lineup(store.read_bundle, lambda bundle: checked_engine(bundle, max_rows=limits.rows), plane)
+        lineup = Lineup(
+            store.read_bundle,
+            lambda bundle: checked_engine(bundle, max_rows=limits.rows),
+            lambda bundle, reason: degraded_engine(bundle, reason, max_rows=limits.rows),
+            plane,
+            begins=lambda digest: worker.begins(digest),
+        )
         worker = Worker(root, listener, plane, lineup)
         worker.begin()
         return serve(plane, listener, ready=lambda: None)
@@ -104,6 +110,17 @@ class Worker:
             threading.Thread(target=target, name=name, daemon=True).start()
         self._first.wait()
 
+    def begins(self, digest: str) -> None:
+        """Tells that a bundle is about to be loaded: if this process does not outlive it, that one is to blame.
+
+        Args:
+            digest: Its hex digest.
+        """
+        link = self._link
+        if link is not None:
+            with suppress(OSError):
+                link.send({"kind": "loading", "digest": digest})
+
     def _hear(self) -> None:
         while True:
             try:
@@ -112,7 +129,9 @@ class Worker:
                 time.sleep(RECONNECT_S)
                 continue
             with suppress(OSError):
+                loading = self._lineup.loading
                 hello = {"kind": "hello", "pid": os.getpid(), "life": self._life, "serving": self._lineup.serving}
+                hello |= {"degraded": self._lineup.degraded, "loading": loading[0] if loading else ""}
                 link.send(hello, [self._listener.socket.fileno()])
                 self._link = link
                 for document in link.documents():

@@ -78,6 +78,7 @@ class Control:
             for document in link.documents():
                 self._worker(("heard", link, document))
             self._worker(("gone", link))
+            link.heard_out.set()
             return
         # Whoever asks may have gone, or not say in a number how long it waits.
         with closing(link), suppress(OSError, TypeError, ValueError, OverflowError):

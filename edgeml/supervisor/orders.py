@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from edgeml.bundles import transitions
+from edgeml.bundles import attempts
 from edgeml.bundles.event import Load
 from edgeml.bundles.state import State
 from edgeml.bundles.store import Store
@@ -40,6 +40,7 @@ def orders_for(store: Store, worker: WorkerState, shunned: Collection[str], *, s
     """
     state = store.state()
     running = {each.digest for each in worker.serving.values() if each.digest and each.ready}
+    degraded = {each.digest for each in worker.serving.values() if each.digest and each.degraded}
     left_out = set(shunned)
     if worker.loading:
         # A worker that starts loads what is confirmed first: that answers, and stays to be gone back to, while it
@@ -48,15 +49,16 @@ def orders_for(store: Store, worker: WorkerState, shunned: Collection[str], *, s
     worker.postponed = bool(left_out - set(shunned))
     try:
         # What this worker is loading already has been counted, however often it is told.
-        loads = store.load(running | worker.trying | left_out)
+        loads = store.load(running | worker.trying | left_out, degraded | worker.trying_degraded)
         state = store.state()
     except (StoreError, OSError) as error:
         say(f"an attempt cannot be counted, so nothing is tried: {error}")
-        loads = transitions.answering(state, trials=False)
+        loads = attempts.answering(state, counted=False, degraded=degraded)
     if left_out:
-        without = {each.model: each for each in transitions.answering(state, trials=False)}
-        loads = tuple(without[each.model] if each.digest in left_out else each for each in loads)
+        without = {each.model: each for each in attempts.answering(state, counted=False, degraded=degraded)}
+        loads = tuple(without[each.model] if each.digest in left_out and each.trial else each for each in loads)
     worker.trying = {each.digest for each in loads if each.trial and each.digest}
+    worker.trying_degraded = {each.digest for each in loads if each.without_model and each.digest}
     return Orders(state, [_order(state, each) for each in loads])
 
 
@@ -68,5 +70,6 @@ def _order(state: State, load: Load) -> dict[str, Any]:
         "previous": load.previous,
         "trial": load.trial,
         "reason": load.reason,
+        "without_model": load.without_model,
         "peak_bytes": release.peak_bytes if release is not None else 0,
     }

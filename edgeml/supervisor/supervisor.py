@@ -13,10 +13,8 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -28,14 +26,16 @@ from edgeml.bundles.state import bare
 from edgeml.bundles.store import Store
 from edgeml.errors import ConflictError, EdgemlError, StoreError
 from edgeml.monitor.link import Link
+from edgeml.supervisor.blame import blame
 from edgeml.supervisor.control import Control
 from edgeml.supervisor.ending import ending
+from edgeml.supervisor.launcher import Launcher
 from edgeml.supervisor.left_behind import end_left_behind, is_left_behind
 from edgeml.supervisor.notify import Notifier
 from edgeml.supervisor.orders import orders_for
 from edgeml.supervisor.said import Said
 from edgeml.supervisor.trials import Trials
-from edgeml.supervisor.worker_process import CANNOT_LISTEN, WorkerProcess, address_of, is_reachable, pause_s
+from edgeml.supervisor.worker_process import CANNOT_LISTEN, WorkerProcess, pause_s
 from edgeml.supervisor.worker_state import Serving, Waiting, WorkerOptions, WorkerState
 
 TICK_S = 0.5
@@ -78,8 +78,7 @@ class Supervisor:
         self._events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
         self._worker = WorkerState()
         self._waiting: list[Waiting] = []
-        self._socket: socket.socket | None = None
-        self._lives = 0
+        self._launcher = Launcher(store.root, self._options, self._events, say)
         self._status = 0
         self._generation = -1
         self._stamp: tuple[int, float] = (0, 0.0)
@@ -149,8 +148,7 @@ class Supervisor:
                 return self._turn()
             finally:
                 control.close()
-                if self._socket is not None:
-                    self._socket.close()
+                self._launcher.close()
 
     def _turn(self) -> int:
         self._adopt()
@@ -196,8 +194,7 @@ class Supervisor:
                 worker.process.signal(signal.SIGKILL)
                 worker.heard = now
             if not worker.healthy and not worker.loading and now - worker.since > self._options.healthy_s:
-                worker.healthy, worker.deaths = True, 0
-                self.store.healthy()
+                self._forget_deaths(now)
         for line in self.trials.doubts():
             self._say(line)
         for judged in self.trials.judged():
@@ -242,23 +239,30 @@ class Supervisor:
             self._say(f"process {pid} said hello and is not the worker; it is sent away")
             link.close()
             return
-        self._keep_socket(link)
-        worker.link = link
+        self._launcher.keep_socket(link)
+        worker.link = worker.voice = link
         worker.heard = self._clock()
         worker.process.life = int(document.get("life", worker.process.life))
         serving = document.get("serving", {})
         worker.serving = {str(name): Serving(bare(digest), True) for name, digest in serving.items() if digest}
+        degraded = {name: bare(digest) for name, digest in document.get("degraded", {}).items()}
+        worker.serving |= {name: Serving(digest, degraded=True) for name, digest in degraded.items()}
+        worker.trying_degraded = set(degraded.values())
+        worker.making = str(document.get("loading", ""))
         self._generation = -1
         self._follow()
 
     def _on_heard(self, link: Link, document: dict[str, Any]) -> None:
         worker = self._worker
-        if link is not worker.link:
+        if link is not worker.voice:
             return
         # A call of the model that does not come back is silence, though the process can still speak.
         worker.heard = self._clock() - float(document.get("stuck_s", 0.0))
         worker.stuck = str(document.get("stuck", ""))
-        if document.get("kind") == "loaded":
+        if document.get("kind") == "loading":
+            worker.making = str(document.get("digest", ""))
+        elif document.get("kind") == "loaded":
+            worker.making = ""
             self._loaded(document)
         elif document.get("kind") == "counters":
             self._counted(document)
@@ -267,12 +271,14 @@ class Supervisor:
         link.close()
         if link is self._worker.link:
             self._worker.link = None
+        if link is self._worker.voice:
+            self._worker.voice = None
 
     def _on_ended(self, process: WorkerProcess, how: str) -> None:
         worker = self._worker
         if process is not worker.process:
             return
-        if process.status == CANNOT_LISTEN and self._socket is None:
+        if process.status == CANNOT_LISTEN and not self._launcher.address:
             self._events.put(("stop",))
             self._status = 1
             self._worker = WorkerState()
@@ -282,11 +288,7 @@ class Supervisor:
         self._worker = WorkerState(deaths=deaths, start_at=self._clock() + pause_s(deaths), turn=worker.turn)
         self._say(f"the worker {how}; it is started again")
         self._notifier.status(f"the worker {how}")
-        if not worker.ordered:
-            return  # it was told of no bundle yet, so none is to blame
-        self.trials.worker_died(how, worker.culprit)
-        if not worker.excuses(self.store.state()):
-            self.store.died(how)
+        blame(self.store, self.trials, worker, how)
 
     # Acts
 
@@ -345,43 +347,18 @@ class Supervisor:
             end_left_behind(self.store.root, number, wait_s=self._options.stop_s, say=self._say)
 
     def _take_over(self, link: Link, document: dict[str, Any]) -> None:
-        self._keep_socket(link)
-        if self._socket is None:
+        worker = self._launcher.take_over(link, document, self._clock())
+        if worker is None:
             return
-        self._lives += 1
-        now = self._clock()
-        process = WorkerProcess.adopt(int(document["pid"]), self._lives)
-        self._worker = WorkerState(process=process, heard=now, since=now, loading=False)
-        process.watch(lambda each, how: self._events.put(("ended", each, how)))
-        self._say(f"process {process.pid} was left serving and goes on under this supervisor")
-        self._on_hello(link, document)
-
-    def _keep_socket(self, link: Link) -> None:
-        """Keeps the listening socket that a worker offers, so that it outlives the worker."""
-        for descriptor in link.take_descriptors():
-            if self._socket is None:
-                self._socket = socket.socket(fileno=descriptor)
-            else:
-                os.close(descriptor)
+        self._worker = worker
+        try:
+            self._on_hello(link, document)
+        except (EdgemlError, OSError) as error:
+            # It serves as before; its orders are made again soon, as everywhere.
+            self._said.now_and_then(f"supervisor: {error}")
 
     def _start(self) -> None:
-        self._lives += 1
-        now = self._clock()
-        deaths, turn = self._worker.deaths, self._worker.turn
-        arguments = ["--store", str(self.store.root), *self._options.arguments]
-        if self._socket is not None and not is_reachable(self._socket):
-            self._socket.close()
-            self._socket = None
-        held = self._socket.fileno() if self._socket is not None else None
-        try:
-            process = WorkerProcess.start(arguments, held, self._lives)
-        except OSError as error:
-            pause = pause_s(deaths + 1)
-            self._worker = WorkerState(deaths=deaths + 1, turn=turn, start_at=now + pause)
-            self._say(f"no worker could be started ({error}); tried again in {pause:g} s")
-            return
-        self._worker = WorkerState(process=process, heard=now, since=now, deaths=deaths, turn=turn)
-        process.watch(lambda each, how: self._events.put(("ended", each, how)))
+        self._worker = self._launcher.start(self._worker, self._clock())
 
     def _follow(self) -> None:
         """Tells the worker what the record says; where that fails, it is tried again soon, without being asked."""
@@ -398,6 +375,19 @@ class Supervisor:
         worker.turn += 1
         self._tell({"kind": "serve", "turn": worker.turn, "models": orders.models})
         self._retry_at = again
+
+    def _forget_deaths(self, now: float) -> None:
+        """The worker has answered well for a while; where the disk refuses to forget, it is asked again later."""
+        worker = self._worker
+        worker.deaths = 0
+        if now < worker.forget_at:
+            return
+        worker.forget_at = now + RETRY_S
+        try:
+            self.store.healthy()
+            worker.healthy = True
+        except (EdgemlError, OSError) as error:
+            self._said.now_and_then(f"earlier deaths and attempts cannot be forgotten: {error}")
 
     def _tell(self, document: dict[str, Any]) -> None:
         """Tells the worker something; one that has gone says hello again, or its end is seen."""
@@ -416,8 +406,10 @@ class Supervisor:
         failed = []
         for name, found in document["models"].items():
             digest = found.get("digest")
-            worker.serving[name] = Serving(digest, digest is not None, str(found.get("reason", "")))
-            if digest is not None and not found.get("failed"):
+            degraded = bool(found.get("degraded"))
+            whole = digest is not None and not degraded
+            worker.serving[name] = Serving(digest, whole, str(found.get("reason", "")), degraded)
+            if whole and not found.get("failed"):
                 self._went_back.discard(name)
             if found.get("failed"):
                 failed.append((name, found))
@@ -455,6 +447,10 @@ class Supervisor:
                 if model.candidate != digest:
                     return False
                 self.store.withdraw(name, leave=digest, reason=reason)
+            elif found.get("without_model"):
+                if model.last_resort != digest:
+                    return False
+                self.store.abandon_last_resort(name, digest, reason=reason, signal="load_failed")
             elif model.candidate == digest:
                 self._end_trial(name, digest, reason, "load_failed")
             elif model.active == digest and model.previous is not None and name not in self._went_back:
@@ -480,8 +476,7 @@ class Supervisor:
         if self._announced:
             return
         self._announced = True
-        assert self._socket is not None
-        address = address_of(self._socket)
+        address = self._launcher.address
         self._notifier.ready(f"serving on {address}")
         self._ready(address)
 

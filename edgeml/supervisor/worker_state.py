@@ -32,11 +32,19 @@ class WorkerOptions:
 
 @dataclass
 class Serving:
-    """What the worker says of one model."""
+    """What the worker says of one model.
+
+    Attributes:
+        digest: Hex digest of what answers; None where nothing does.
+        ready: Whether the whole of it answers.
+        reason: Why not.
+        degraded: Whether its rules and its fallback answer, without its model.
+    """
 
     digest: str | None = None
     ready: bool = False
     reason: str = ""
+    degraded: bool = False
 
 
 @dataclass
@@ -53,7 +61,8 @@ class WorkerState:
 
     Attributes:
         process: None while there is none.
-        link: None while it has not said hello.
+        link: By which it is told things; None while it has not said hello, or where it takes nothing.
+        voice: By which it speaks; what it said before it died is heard to the end.
         serving: What it says of each model.
         heard: When it gave a sign of life.
         since: Since when it answers.
@@ -62,6 +71,7 @@ class WorkerState:
         blamed: Whether a bundle on trial has been blamed for its end.
         stuck: Hex digest of the bundle that has not come back from a question; empty where all have.
         culprit: ... and on whose account the worker was killed; empty where it is nobody's, or nobody knows whose.
+        ordered: Whether it has been told of a bundle.
         deaths: How many workers died in a row before it.
         start_at: When the next one is to be started.
         rss_bytes: Its resident memory.
@@ -70,12 +80,16 @@ class WorkerState:
         done: Number of the last orders that it has followed.
         postponed: Whether its first orders left out bundles on trial.
         trying: Hex digests on trial whose attempt has been counted for it.
-        load: Hex digest that it is loading now ...
+        trying_degraded: ... and those whose attempt without their model has.
+        making: Hex digest that it has begun to load, told before it began; empty once all are loaded.
+        forget_at: When the record may be asked again to forget earlier deaths.
+        load: Hex digest that it is loading now, as it says once a second; empty where none ...
         load_s: ... and for how long.
     """
 
     process: WorkerProcess | None = None
     link: Link | None = None
+    voice: Link | None = None
     serving: dict[str, Serving] = field(default_factory=dict)
     heard: float = 0.0
     since: float = 0.0
@@ -93,6 +107,9 @@ class WorkerState:
     done: int = 0
     postponed: bool = False
     trying: set[str] = field(default_factory=set)
+    trying_degraded: set[str] = field(default_factory=set)
+    making: str = ""
+    forget_at: float = 0.0
     load: str = ""
     load_s: float = 0.0
 
@@ -123,8 +140,8 @@ class WorkerState:
 
     def _serves_what_is_gone(self, state: State) -> bool:
         return any(
-            each.digest and each.digest not in (state.model(name).active, state.model(name).candidate)
-            for name, each in self.serving.items()
+            each.digest and each.digest not in (model.active, model.candidate, model.last_resort)
+            for model, each in ((state.model(name), each) for name, each in self.serving.items())
         )
 
     def to_document(self, now: float) -> dict[str, Any]:
@@ -139,6 +156,8 @@ class WorkerState:
                     "digest": f"sha256:{each.digest}" if each.digest else None,
                     "ready": each.ready,
                     "reason": each.reason,
+                    # Only where it is so: tools that know nothing of it see that the model is not ready.
+                    **({"degraded": True} if each.degraded else {}),
                 }
                 for name, each in sorted(self.serving.copy().items())
             },
@@ -152,7 +171,7 @@ class WorkerState:
 
 
 def _confirmed_last(state: State) -> str:
-    """Hex digest of the bundle that a death is counted against; see ``transitions.died``."""
+    """Hex digest of the bundle that a death is counted against; see ``attempts.died``."""
     answering = [
         (model.releases[model.active].confirmed, name, model.active)
         for name, model in state.models.items()

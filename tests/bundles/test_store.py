@@ -168,7 +168,8 @@ def test_a_confirmed_bundle_that_kills_its_process_is_gone_back_from(store):
     for _ in range(3):
         store.died("SIGSEGV")
     assert model(store).active is None
-    assert store.load()[0].reason == "no bundle is active; activate one"
+    (load,) = store.load()
+    assert (load.digest, load.without_model) == (one, True) and "given up its model: the process died" in load.reason
 
 
 def test_what_may_not_be_gone_back_to_is_no_previous_one(store):

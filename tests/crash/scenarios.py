@@ -136,6 +136,47 @@ def died_twice(store: Store) -> None:
     store.died("SIGSEGV")
 
 
+def one_alone(store: Store) -> None:
+    """Version 1 answers, and there is nothing to go back to."""
+    store.install(bundle("1"))
+    store.activate(digest("1"), now=True)
+
+
+def one_alone_died_twice(store: Store) -> None:
+    one_alone(store)
+    store.died("SIGSEGV")
+    store.died("SIGSEGV")
+
+
+def first_on_trial_worn_out(store: Store) -> None:
+    store.install(bundle("1"))
+    store.activate(digest("1"))
+    for _ in range(3):
+        store.load()
+
+
+def last_resort(store: Store) -> None:
+    one_alone_died_twice(store)
+    store.died("SIGSEGV")
+
+
+def last_resort_worn_out(store: Store) -> None:
+    last_resort(store)
+    for _ in range(3):
+        store.load()
+
+
+def tried(store: Store) -> None:
+    on_trial(store)
+    store.load()
+
+
+def withdrawn(store: Store) -> None:
+    three(store)
+    store.activate(digest("3"), order=order("3", 7))
+    store.withdraw("door", reason="sick")
+
+
 def cluttered(store: Store) -> None:
     """Bundles to remove, a blob that nobody names, temporary files, and blobs that wait."""
     three(store)
@@ -277,6 +318,27 @@ SCENARIOS = [
     Scenario("reject", three, lambda store: store.reject(digest("3"), reason="x", signal="golden"), urgent=True),
     Scenario("died", three, lambda store: store.died("SIGSEGV"), again=False, urgent=True),
     Scenario("died, third time", died_twice, lambda store: store.died("SIGSEGV"), again=False, urgent=True),
+    Scenario(
+        "died, nothing to go back to", one_alone_died_twice, lambda store: store.died("x"), again=False, urgent=True
+    ),
+    Scenario(
+        "died, while another was loaded",
+        tried,
+        lambda store: store.died("x", culprit=digest("2"), tried=[digest("3")]),
+        again=False,
+        urgent=True,
+    ),
+    Scenario("load, first trial's attempts spent", first_on_trial_worn_out, lambda store: store.load(), again=False),
+    Scenario("load, last resort", last_resort, lambda store: store.load(), again=False, urgent=True),
+    Scenario("load, last resort worn out", last_resort_worn_out, lambda store: store.load(), urgent=True),
+    Scenario(
+        "abandon last resort",
+        last_resort,
+        lambda store: store.abandon_last_resort("door", digest("1"), reason="x", signal="load_failed"),
+        urgent=True,
+    ),
+    Scenario("give back", tried, lambda store: store.give_back([digest("3")])),
+    Scenario("activate, by the order of a withdrawn trial", withdrawn, order_activate),
     Scenario("healthy", died_twice, lambda store: store.healthy()),
     Scenario("collect", cluttered, gc(0), single=False, urgent=True),
     Scenario("collect, nothing in the record", only_clutter, gc(0), single=False, urgent=True),

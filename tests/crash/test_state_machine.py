@@ -158,6 +158,8 @@ def seen(store: Store):
         "candidate": NAMES.get(model.candidate or ""),
         "tries": model.tries_left,
         "deaths": model.deaths_left,
+        "resort": NAMES.get(model.last_resort or ""),
+        "resort_tries": model.last_resort_tries,
         "floor": model.min_epoch,
         "order": [
             NAMES[each]
@@ -168,7 +170,7 @@ def seen(store: Store):
 
 
 def known(oracle: Oracle):
-    names = ("denied", "active", "previous", "candidate", "tries", "deaths", "floor")
+    names = ("denied", "active", "previous", "candidate", "tries", "deaths", "resort", "resort_tries", "floor")
     return {name: getattr(oracle, name) for name in names} | {
         "installed": set(oracle.installed),
         "order": sorted(oracle.confirmed, key=lambda each: oracle.confirmed[each]),

@@ -21,6 +21,8 @@ class Oracle:
     candidate: str | None = None
     tries: int = 0
     deaths: int = 3
+    resort: str | None = None
+    resort_tries: int = 0
     floor: int = 0
     clock: int = 0
 
@@ -46,9 +48,11 @@ class Oracle:
         need(self.candidate is not None)
         self.candidate, self.tries = None, 0
 
-    def roll_back(self, to: str | None = None) -> None:
+    def roll_back(self, to: str | None = None, *, by_itself: bool = False) -> None:
         if self.candidate is not None and to != self.candidate:
             self.denied.add(self.candidate)
+            if by_itself and self.active is None and self.resort is None:
+                self.resort, self.resort_tries = self.candidate, 3
             self.candidate, self.tries = None, 0
             if to in (None, self.active):
                 return
@@ -64,6 +68,8 @@ class Oracle:
     def deny(self, version: str) -> None:
         need(version in self.installed and version not in (self.active, self.candidate))
         self.denied.add(version)
+        if self.resort == version:
+            self.resort, self.resort_tries = None, 0
         if self.previous == version:
             self.previous = self._best()
 
@@ -73,10 +79,16 @@ class Oracle:
 
     def load(self) -> None:
         if self.candidate is not None:
-            if self.tries == 0:
-                self.roll_back()
-            else:
+            if self.tries:
                 self.tries -= 1
+                return
+            self.roll_back(by_itself=True)
+        if self.active is None and self.resort is not None:
+            if self.resort_tries:
+                self.resort_tries -= 1
+            else:
+                self.denied.add(self.resort)
+                self.resort = None
 
     def died(self) -> None:
         if self.candidate is not None or self.active is None:
@@ -90,14 +102,16 @@ class Oracle:
             self.deaths = 0
         except Refused:
             self.denied.add(self.active)
+            self.resort, self.resort_tries = self.active, 3
             self.active = None
 
     def healthy(self) -> None:
         self.deaths = 3 if self.active else self.deaths
         self.tries = 3 if self.candidate else self.tries
+        self.resort_tries = 3 if self.resort and not self.active and not self.candidate else self.resort_tries
 
     def collect(self) -> None:
-        kept = {self.active, self.previous, self.candidate}
+        kept = {self.active, self.previous, self.candidate, self.resort}
         self.installed = {each: epoch for each, epoch in self.installed.items() if each in kept}
         self.confirmed = {each: at for each, at in self.confirmed.items() if each in kept}
 
@@ -105,7 +119,7 @@ class Oracle:
         old, self.active = self.active, version
         self.clock += 1
         self.confirmed[version] = self.clock
-        self.candidate, self.tries, self.deaths = None, 0, 3
+        self.candidate, self.tries, self.deaths, self.resort, self.resort_tries = None, 0, 3, None, 0
         self.floor = max(self.floor, self.installed[version])
         if old not in (None, version) and old not in self.denied:
             self.previous = old

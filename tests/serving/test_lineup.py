@@ -14,7 +14,7 @@ from edgeml.runtime.engine import Engine
 from edgeml.serving.data_plane import DataPlane
 from edgeml.serving.limits import Limits
 from edgeml.serving.lineup import RESERVE_BYTES, Lineup, Order
-from edgeml.serving.warm_up import checked_engine
+from edgeml.serving.warm_up import checked_engine, degraded_engine
 
 MUCH = 100 * RESERVE_BYTES
 
@@ -27,7 +27,7 @@ class Made:
     """An engine as far as a lineup looks at it."""
 
     def __init__(self, digest, name):
-        self.digest, self.name, self.version = digest, name, "1"
+        self.digest, self.name, self.version, self.degraded = digest, name, "1", ""
         self.predictor, self.card, self.tally = self, b"card", Tally()
 
 
@@ -38,7 +38,10 @@ class Theatre:
         self.free = MUCH
         self.broken = {}
         self.read, self.shown, self.held = [], [], []
-        self.lineup = Lineup(self._read, self._make, self, free=lambda: self.free)
+        self.begun = []
+        self.lineup = Lineup(
+            self._read, self._make, self._make_degraded, self, free=lambda: self.free, begins=self.begun.append
+        )
 
     def _read(self, digest):
         self.read.append(digest)
@@ -50,7 +53,15 @@ class Theatre:
         assert self.lineup.loading is not None and self.lineup.loading[0] == digest
         return Made(digest, digest.rstrip("0123456789"))
 
+    def _make_degraded(self, digest, reason):
+        made = self._make(digest)
+        if f"without {digest}" in self.broken:
+            raise self.broken[f"without {digest}"]
+        made.degraded = reason
+        return made
+
     def show(self, engines, reasons):
+        self.engines = dict(engines)
         self.shown.append(({name: engine.digest for name, engine in engines.items()}, dict(reasons)))
 
     @contextmanager
@@ -131,7 +142,8 @@ def test_one_that_cannot_be_loaded_changes_nothing(theatre, error, fault):
 def test_the_only_one_that_cannot_be_loaded_leaves_its_reason(theatre):
     theatre.broken["a1"] = BundleError("golden rows differ")
     assert theatre.follow(order("a1"))["a"]["digest"] is None
-    assert theatre.now == ({}, {"a": "golden rows differ"})
+    why = theatre.now[1]["a"]
+    assert theatre.now[0] == {} and why.count("golden rows differ") == 2 and "and without it" in why
 
 
 def test_where_memory_is_short_spares_go_first(theatre):
@@ -184,7 +196,13 @@ def test_a_trial_of_a_bundle_that_is_warm_begins_at_nought(penguins_bundle):
     one, two = (made.version(penguins_bundle, word) for word in "12")
     bundles = {bundle.digest: bundle for bundle in (one, two)}
     theatre = Theatre()
-    lineup = Lineup(bundles.__getitem__, lambda each: checked_engine(each, max_rows=10), theatre, free=lambda: MUCH)
+    lineup = Lineup(
+        bundles.__getitem__,
+        lambda each: checked_engine(each, max_rows=10),
+        lambda each, reason: degraded_engine(each, reason, max_rows=10),
+        theatre,
+        free=lambda: MUCH,
+    )
     lineup.follow([Order("penguins", one.digest)])
     first = lineup.engines()["penguins"][one.digest]
     first.predict(ROW)
@@ -286,3 +304,76 @@ class TestPlane:
         leaves.set()
         thread.join(30)
         assert plane.stuck() == (0.0, "")
+
+
+class TestWithoutItsModel:
+    """Rules and fallback of a bundle answer while the whole of it cannot."""
+
+    def ordered(self, digest):
+        return order(digest, without_model=True, reason="given up")
+
+    def test_the_only_one_that_cannot_be_loaded_answers_without_it_until_it_can(self, theatre):
+        whole, fails = theatre.lineup._make, {"a1"}
+
+        def make(digest):
+            if digest in fails:
+                raise BundleError("golden rows differ")
+            return whole(digest)
+
+        theatre.lineup._make = make
+        report = theatre.follow(order("a1"))["a"]
+        assert report["digest"] == "a1" and report["degraded"] and report["failed"] == "a1"
+        assert report["fault"] == "bundle" and "without_model" not in report
+        engine = theatre.engines["a"]
+        assert engine.degraded == "its model could not be loaded: golden rows differ"
+        assert theatre.lineup.serving == {} and theatre.lineup.degraded == {"a": "a1"} and theatre.now[1] == {}
+        # Asked again it is the same engine that goes on, and its counters are no model's.
+        theatre.follow(order("a1"))
+        assert theatre.engines["a"] is engine and theatre.lineup.engines() == {}
+        fails.clear()
+        assert theatre.follow(order("a1"))["a"]["digest"] == "a1"
+        assert theatre.engines["a"].degraded == "" and theatre.lineup.degraded == {}
+        assert theatre.lineup.serving == {"a": "a1"}
+
+    def test_ordered_so_nothing_of_the_model_is_made(self, theatre):
+        theatre.lineup._make = None
+        report = theatre.follow(self.ordered("a1"))
+        assert report == {"a": {"digest": "a1", "degraded": True, "reason": "given up"}}
+        assert theatre.begun == ["a1"] and theatre.engines["a"].degraded == "given up"
+        theatre.follow(self.ordered("a1"))
+        assert theatre.begun == ["a1"]
+
+    def test_where_nobody_says_why_the_model_is_left_out_all_the_same(self, theatre):
+        theatre.lineup._make = None
+        theatre.follow(order("a1", without_model=True))
+        assert theatre.engines["a"].degraded
+
+    def test_ordered_so_the_whole_one_is_let_go_of(self, theatre):
+        theatre.follow(order("a1"))
+        theatre.follow(self.ordered("a1"))
+        assert theatre.engines["a"].degraded and theatre.lineup.serving == {} and theatre.loaded == set()
+
+    def test_one_that_cannot_even_do_that_leaves_its_reason(self, theatre):
+        theatre.broken["without a1"] = BundleError("no rules")
+        report = theatre.follow(self.ordered("a1"))["a"]
+        assert (report["digest"], report["failed"], report["without_model"]) == (None, "a1", True)
+        assert theatre.now == ({}, {"a": "given up; and without it: no rules"})
+
+    def test_one_on_trial_that_cannot_be_loaded_leaves_what_answers(self, theatre):
+        theatre.follow(self.ordered("a1"))
+        theatre.broken["a2"] = BundleError("golden rows differ")
+        report = theatre.follow(order("a2", trial=True))["a"]
+        assert (report["digest"], report["failed"], report["degraded"]) == ("a1", "a2", True)
+        assert theatre.now == ({"a": "a1"}, {})
+
+    def test_one_that_is_not_ordered_any_more_does_not_answer(self, theatre):
+        theatre.follow(self.ordered("a1"), order("b1"))
+        theatre.follow(order("b1"))
+        assert theatre.now == ({"b": "b1"}, {}) and theatre.lineup.degraded == {}
+
+    def test_each_load_is_told_before_it_begins(self, theatre):
+        seen = []
+        make = theatre.lineup._make
+        theatre.lineup._make = lambda digest: seen.append([*theatre.begun]) or make(digest)
+        theatre.follow(order("a1"), order("b1"))
+        assert seen == [["a1"], ["a1", "b1"]]
