@@ -14,11 +14,15 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+# How long a lock is waited for that is held for milliseconds: a slow card may take seconds to sync, and several wait.
+LOCK_S = 30.0
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -176,7 +180,7 @@ class Disk:
 
         Args:
             path: A file that is made where it is missing and never removed.
-            wait: Whether to wait until the holder lets go.
+            wait: Whether to wait until the holder lets go, for ``LOCK_S`` at most.
 
         Yields:
             Whether the lock is ours.
@@ -189,18 +193,27 @@ class Disk:
         except FileNotFoundError:
             descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | flags, 0o640)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+            yield _locked(descriptor, LOCK_S if wait else 0.0)
         finally:
             # What was done under the lock is done, whatever closing says; the lock goes in any case.
             with suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
             with suppress(OSError):
                 os.close(descriptor)
+
+
+def _locked(descriptor: int, wait_s: float) -> bool:
+    """Locks a file within a time; the kernel itself would wait for ever."""
+    until, pause = time.monotonic() + wait_s, 0.001
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.02)
 
 
 SYSTEM = Disk()

@@ -4,7 +4,7 @@
    fsync of the folder. Success is told only after that.
 2. A reader takes the record; its backup where the record is missing or damaged; what the journal saw last where both
    are.
-3. Changes take turns (``lock``), each for the time of one replacement.
+3. Changes take turns (``lock``), each for the time of one replacement. Nobody waits for ever for one that hangs.
 4. After a failed fsync nothing is retried on that file. After two failures, or one where the outcome is unknown, this
    process takes no more changes: what is in memory goes on answering.
 5. ``reserve`` holds blocks and an inode for a change that a full disk must not stop (going back, counting attempts,
@@ -30,6 +30,7 @@ from edgeml.bundles.event import Event
 from edgeml.bundles.files import forget, temporary_name, write_new
 from edgeml.bundles.fitting import added, fitted
 from edgeml.bundles.journal import Journal
+from edgeml.bundles.lock_holder import hanging
 from edgeml.bundles.state import MAX_BYTES, State
 from edgeml.bundles.transitions import Change
 from edgeml.errors import ConflictError, StateError, StorageError
@@ -259,13 +260,15 @@ class Record:
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """Holds one of the store's locks: ``lock``, which is waited for, or ``install.lock``, which is not.
+        """Holds one of the store's locks: ``lock``, which is waited for a while, or ``install.lock``, which is not.
 
         Raises:
-            ConflictError: A bundle is being installed or garbage is being collected.
+            ConflictError: A bundle is being installed or garbage is being collected, or somebody hangs in a change.
         """
         # One replacement of the record takes milliseconds, so it is waited for; an installation may take minutes.
         with self._disk.lock(self.root / name, wait=name == "lock") as ours:
+            if not ours and name == "lock":
+                raise ConflictError(hanging(self.root / name))
             if not ours:
                 raise ConflictError("another bundle is being installed or garbage collected; try again when it is done")
             yield

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeml.bundles.disk import SYSTEM
+from edgeml.bundles.lock_holder import holder_of
 from edgeml.supervisor.worker_process import WorkerProcess
 
-# Held by the one worker of a store as long as it lives; its process id stands in it.
+# Held by the one worker of a store as long as it lives. The process id that stands in it is for people alone: on a
+# read-only disk it may be an earlier worker's.
 WORKER_LOCK = "worker.lock"
 
 
@@ -32,13 +34,17 @@ def end_left_behind(root: Path, number: signal.Signals, *, wait_s: float, say: C
         wait_s: After so long it gets SIGKILL.
         say: Told what is done.
     """
+    pid = holder_of(root / WORKER_LOCK)
+    if pid is None:
+        if is_left_behind(root):
+            say(f"a worker was left behind and holds {root / WORKER_LOCK}; which process it is cannot be made out")
+        return
     try:
-        pid = int((root / WORKER_LOCK).read_text())
         process = WorkerProcess.adopt(pid, 0)
-    except (OSError, ValueError):
-        return  # it has just ended; or it had no room to leave its number
+    except OSError:
+        return  # it has just ended
     # Only now is it certain that the number has not been given to another process since.
-    if is_left_behind(root):
+    if holder_of(root / WORKER_LOCK) == pid:
         say(f"process {pid} was left behind; it gets {number.name}")
         process.signal(number)
         if not process.wait(wait_s):

@@ -24,7 +24,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from edgeml.bundles.box_settings import BoxSettings
 from edgeml.errors import AdmissionError
@@ -136,16 +136,6 @@ def admit(
     if store is not None and admission.digest != store["digest"]:
         raise OSError(f"the store gave the bundle {admission.digest} for {store['digest']}")
     return admission
-
-
-def swap_mode(admission: Admission, free_bytes: int) -> Literal["keep_both", "drop_first"]:
-    """How to bring the bundle in: beside the one that serves, or in its place where memory does not hold both.
-
-    Args:
-        admission: What the bundle took when it was tried.
-        free_bytes: Memory that the box can still give; see ``edgeml.monitor.free_memory``.
-    """
-    return "keep_both" if admission.peak_bytes + RESERVE_BYTES <= free_bytes else "drop_first"
 
 
 class _End(NamedTuple):

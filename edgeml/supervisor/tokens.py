@@ -19,14 +19,15 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeml.bundles.disk import SYSTEM, Disk
 from edgeml.bundles.documents import canonical, parse_object
 from edgeml.bundles.files import replace_file
+from edgeml.bundles.lock_holder import hanging
 from edgeml.errors import ConflictError, NotInstalledError, RequestError, StateError
 
 FILE = "tokens.json"
@@ -154,8 +155,13 @@ class Tokens:
                 found = token
         return found
 
-    def _changing(self) -> Any:
-        return self._disk.lock(self._path.with_name("tokens.lock"), wait=True)
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        path = self._path.with_name("tokens.lock")
+        with self._disk.lock(path, wait=True) as ours:
+            if not ours:
+                raise ConflictError(hanging(path))
+            yield
 
     def _write(self, tokens: Sequence[Token]) -> None:
         document = {

@@ -65,16 +65,18 @@ class RunningStore(Running):
         command: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
         wait: bool = True,
+        managed: bool = False,
     ) -> None:
         self.root = root
         self.uds = uds
         where = ["--uds", str(uds)] if uds else ["--port", "0"]
+        where += ["--manage-port", "0"] if managed else ["--no-manage"]
         numbers = [word for each in trial for word in ("--trial", each)]
         # A file, not a pipe: a worker that outlives its supervisor must not keep a reader waiting.
         self._log = Path(tempfile.gettempdir()) / f"edgeml-{os.getpid()}-{id(self):x}.log"
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
-                [*command, sys.executable, "-m", "edgeml", "serve", "--store", str(root), "--no-manage"]
+                [*command, sys.executable, "-m", "edgeml", "serve", "--store", str(root)]
                 + [*where, *numbers, *options],
                 stdout=subprocess.PIPE,
                 stderr=log,

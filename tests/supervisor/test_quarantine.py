@@ -17,7 +17,7 @@ from runtime.onnx_models import GOLDEN, OTHER_GOLDEN, asking_for_32_gib, bundle_
 from edgeml.errors import AdmissionError
 from edgeml.monitor.free_memory import free_memory_bytes
 from edgeml.supervisor import quarantine
-from edgeml.supervisor.quarantine import RESERVE_BYTES, Admission, Budget, admit, swap_mode
+from edgeml.supervisor.quarantine import Admission, Budget, admit
 
 MIB = 2**20
 
@@ -353,16 +353,6 @@ def test_a_child_that_dies_before_it_looks_at_the_bundle(child, monkeypatch):
 
 
 # Memory of the box
-
-
-def admission(peak_bytes):
-    values = {key: value for key, value in FIGURES.items() if key not in ("ok", "confined_by", "peak_bytes")}
-    return Admission(**values, confined_by=(), peak_bytes=peak_bytes)
-
-
-def test_how_to_swap():
-    assert swap_mode(admission(100 * MIB), 100 * MIB + RESERVE_BYTES) == "keep_both"
-    assert swap_mode(admission(100 * MIB), 100 * MIB + RESERVE_BYTES - 1) == "drop_first"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from supervisor import penguin_bundles as made
-from supervisor.running_store import PATIENCE_S, Load, known, running, store_of, until
+from supervisor.running_store import PATIENCE_S, Load, is_alive, known, running, store_of, until
 
 from edgeml.bundles.store import Store
 
@@ -93,20 +93,27 @@ def test_a_cold_start_without_any_network_serves(tmp_path, one):
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
-def test_a_start_asks_no_network(tmp_path, one):
-    """All network calls of both processes: their own sockets, and the one that listens."""
+@pytest.mark.parametrize("managed", [False, True], ids=["data plane alone", "with the management plane"])
+def test_a_start_asks_no_network(tmp_path, one, managed):
+    """All network calls of both processes: their own sockets, and those that listen, one for each plane."""
     store_of(tmp_path / "store", one)
     trace = tmp_path / "trace"
     strace = ("strace", "-f", "-qq", "-o", str(trace), "-e", "trace=socket,connect,sendto,bind,listen", "--")
-    with running(tmp_path / "store", command=strace) as box:
+    with running(tmp_path / "store", command=strace, managed=managed) as box:
         assert box.predict()[1]["version"] == "1"
+        assert ("management on" in box.line) == managed
+        if managed:
+            with socket.create_connection(("127.0.0.1", int(box.line.rpartition(":")[2])), timeout=PATIENCE_S) as asked:
+                asked.sendall(b"GET /v1/health HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n")
+                assert asked.recv(12) == b"HTTP/1.1 401"
         # strace hands no signal on; what it runs is asked itself.
         supervisor = int(trace.read_text().split(maxsplit=1)[0])
         os.kill(supervisor, signal.SIGTERM)
         assert box.process.wait(PATIENCE_S) == 0
     calls = trace.read_text()
-    assert re.search(r"bind\(\d+, \{sa_family=AF_INET, .*127\.0\.0\.1", calls)
-    assert calls.count("socket(AF_INET") == 1
+    planes = 1 + managed
+    assert len(re.findall(r"bind\(\d+, \{sa_family=AF_INET, .*127\.0\.0\.1", calls)) == planes
+    assert calls.count("socket(AF_INET") == planes
     assert set(re.findall(r"socket\((\w+)", calls)) <= {"AF_INET", "AF_UNIX", "AF_NETLINK"}
     connected = set(re.findall(r"connect\(\d+, \{sa_family=(\w+)", calls))
     assert connected == {"AF_UNIX"}
@@ -240,3 +247,78 @@ def test_it_starts_on_a_disk_that_is_read_only(small, one):
     with running(small.folder / "store") as box:
         assert box.predict()[1]["version"] == "1"
     small.read_only(False)
+
+
+# Holds the worker's lock, says hello for a process that has ended, with a socket, and ends once it was heard.
+GHOST = """
+import fcntl, os, socket, subprocess, sys, time
+from pathlib import Path
+from edgeml.monitor.link import reach
+
+root = Path(sys.argv[1])
+lock = open(root / "worker.lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+gone = subprocess.Popen(["true"])
+gone.wait()
+listening = socket.create_server(("127.0.0.1", 0))
+print(gone.pid, flush=True)
+while True:
+    try:
+        link = reach(root, timeout_s=5.0)
+        break
+    except OSError:
+        time.sleep(0.05)
+link.send({"kind": "hello", "pid": gone.pid, "life": 1, "serving": {}}, [listening.fileno()])
+sys.stdin.read()
+"""
+
+
+def test_a_worker_that_ends_while_it_is_taken_over_is_followed_by_another(tmp_path, one):
+    store_of(tmp_path / "store", one)
+    ghost = subprocess.Popen(
+        [sys.executable, "-c", GHOST, str(tmp_path / "store")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        gone = ghost.stdout.readline().strip()
+        with running(tmp_path / "store", wait=False) as box:
+            until(lambda: f"process {gone} said hello and cannot be taken over" in box.log or box.process.poll())
+            assert box.process.poll() is None, box.log
+            ghost.communicate()
+            box.wait_ready()
+            assert box.predict()[1]["version"] == "1"
+            assert box.stop() == 0
+    finally:
+        ghost.kill()
+        ghost.communicate()
+
+
+@ROOT
+def test_on_a_read_only_disk_a_worker_that_was_left_is_ended_and_not_whoever_has_its_predecessors_number(small, one):
+    """The worker could not leave its number; the one that stands in its lock is somebody else's by now."""
+    store_of(small.folder / "store", one)
+    with running(small.folder / "store") as box:
+        assert box.predict()[1]["version"] == "1"
+    innocent = subprocess.Popen(["sleep", "1000"])
+    try:
+        (small.folder / "store" / "worker.lock").write_text(str(innocent.pid))
+        small.read_only(True)
+        with running(small.folder / "store") as box:
+            worker = box.worker
+            assert worker != innocent.pid
+            box.kill()
+            os.kill(worker, signal.SIGSTOP)
+            with running(small.folder / "store", wait=False) as again:
+                until(lambda: again.live())
+                again.process.send_signal(signal.SIGTERM)
+                until(lambda: "was left behind; it gets SIGTERM" in again.log)
+                os.kill(worker, signal.SIGCONT)
+                assert again.process.wait(PATIENCE_S) == 0
+                assert f"process {worker} was left behind" in again.log
+            assert not is_alive(worker) and innocent.poll() is None
+        small.read_only(False)
+    finally:
+        innocent.kill()
+        innocent.wait()
