@@ -164,6 +164,7 @@ def _model_document(state: State, name: str, told: Any) -> dict[str, Any]:
         "on_trial": release_document(state, name, model.candidate),
         "tries_left": model.tries_left,
         "previous": release_document(state, name, model.previous),
+        "last_resort": release_document(state, name, model.last_resort),
         "min_epoch": model.min_epoch,
         "deploy_seq": model.deploy_seq,
         "denied": [f"sha256:{digest}" for digest in sorted(model.denied)],
@@ -215,4 +216,6 @@ def _words(release: dict[str, Any] | None) -> str:
 def _serving(worker: dict[str, Any] | None) -> str:
     if worker is None:
         return ""
+    if worker.get("degraded"):
+        return f"{short(worker['digest'])} without its model: {worker.get('reason', '')}"
     return short(worker["digest"]) if worker["ready"] else f"nothing: {worker.get('reason', '')}"

@@ -87,6 +87,8 @@ def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any
     tensor = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"}), "data": {"type": "array"}}
     about = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"})}
     listed = {"name": _TEXT, "version": _TEXT, "bundle": _TEXT, "task": _TEXT, "ready": _FLAG}
+    # Only where the model was left out, so that rules and fallback answer alone.
+    degraded = {"degraded": _FLAG, "reason": _TEXT}
     state = {"name": _TEXT, "version": _TEXT, "state": _TEXT, "reason": _TEXT}
     return {
         "Record": _any([_record(each) for each in predictors]),
@@ -151,15 +153,21 @@ def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any
             "model_version",
             "outputs",
         ),
-        "Models": _object({"models": _list(_object(listed, *listed))}, "models"),
-        "Model": _object({"name": _TEXT, "version": _TEXT, "bundle": _TEXT, "task": _TEXT}, "name", "version"),
+        "Models": _object({"models": _list(_object(listed | degraded, *listed))}, "models"),
+        "Model": _object(
+            {"name": _TEXT, "version": _TEXT, "bundle": _TEXT, "task": _TEXT} | degraded, "name", "version"
+        ),
         "Stats": _object({"latency": {"type": "object"}, "unknown_fields": {"type": "object"}}, "latency"),
         "Server": _object(
             {"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}, "name", "version", "extensions"
         ),
         "Live": _object({"live": _FLAG}, "live"),
-        "Ready": _object({"live": _FLAG, "ready": _FLAG}, "live", "ready"),
-        "ModelReady": _object({"name": _TEXT, "ready": _FLAG}, "name", "ready"),
+        "Ready": _object(
+            {"live": _FLAG, "ready": _FLAG, "degraded": {"type": "object", "additionalProperties": _TEXT}},
+            "live",
+            "ready",
+        ),
+        "ModelReady": _object({"name": _TEXT, "ready": _FLAG} | degraded, "name", "ready"),
         "Metadata": _object(
             {
                 "name": _TEXT,

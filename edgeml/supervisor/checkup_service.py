@@ -64,12 +64,20 @@ def check_service(patient: Patient) -> Iterator[Finding]:
             f"see what is wrong, then decide yourself: edgeml confirm {name}, edgeml rollback {name}",
         )
     for name, model in sorted(state.models.items()):
-        wanted = model.candidate or model.active
+        wanted = model.candidate or model.active or model.last_resort
         if wanted is not None:
             yield _served(name, f"sha256:{wanted}", told.get("models", {}).get(name))
 
 
 def _served(name: str, wanted: str, found: dict[str, Any] | None) -> Finding:
+    if found is not None and found.get("degraded"):
+        return Finding(
+            "service",
+            "danger",
+            f"{name} {str(found.get('digest'))[:19]} answers without its model: {found.get('reason')}",
+            "its rules answer, and for everything else its fallback, marked as degraded",
+            "install and activate a bundle that works on this box; see 'edgeml history' and the service's log",
+        )
     if found is None or not found.get("ready"):
         reason = (found or {}).get("reason") or "it has not loaded it"
         return Finding(

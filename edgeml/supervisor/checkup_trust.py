@@ -59,8 +59,13 @@ def check_releases(patient: Patient) -> Iterator[Finding]:
         yield Finding("releases", "warning", "no bundle is installed", "nothing can answer", "edgeml install FILE")
     for name, model in sorted(state.models.items()):
         if model.active is None and model.candidate is None:
+            given_up = model.releases.get(model.last_resort or "")
             yield Finding(
-                "releases", "warning", f"{name}: no bundle is active", "nothing answers", "edgeml activate WHICH"
+                "releases",
+                "warning",
+                f"{name}: no bundle is active" + (f"; {given_up.version} was given up" if given_up else ""),
+                "its rules and fallback answer, without its model" if given_up else "nothing answers",
+                "edgeml activate WHICH",
             )
             continue
         parts = [

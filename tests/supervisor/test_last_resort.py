@@ -1,8 +1,10 @@
 """Bundles that kill their process while they are loaded, on real boxes: what answers then, and who pays for it."""
 
+import json
 import os
 
 import pytest
+from click.testing import CliRunner
 from data.generate_bundles import ONE
 from runtime import onnx_models
 from supervisor import penguin_bundles as made
@@ -10,6 +12,7 @@ from supervisor.running_store import ROW, Load, known, running, store_of, until
 
 from edgeml.bundles import sign
 from edgeml.bundles.store import Store
+from edgeml.cli import main
 
 MODEL = "penguins"
 # What a bundle's version says that its model does to the process that loads it, and what its rules do.
@@ -99,6 +102,16 @@ def test_the_only_bundle_kills_its_process_and_then_rules_and_fallback_answer(tm
         found = model(box.store)
         assert (found.active, found.candidate, found.last_resort, found.last_resort_tries) == (None, None, digest, 2)
         assert digest in found.denied
+        said = CliRunner().invoke(main, ["status", "--store", str(box.root), "--json"], catch_exceptions=False).stdout
+        found = json.loads(said)["models"][MODEL]
+        assert found["last_resort"]["version"] == "1-deadly" and found["worker"]["degraded"] is True
+        said = CliRunner().invoke(main, ["status", "--store", str(box.root)], catch_exceptions=False).stdout
+        assert "without its model" in " ".join(said.split())
+        doctor = CliRunner().invoke(main, ["doctor", "--store", str(box.root), "--json"])
+        assert doctor.exit_code == 1
+        findings = [each for each in json.loads(doctor.stdout)["findings"] if each["check"] in ("service", "releases")]
+        assert ("danger", True) in [(each["level"], "without its model" in each["found"]) for each in findings]
+        assert any("1-deadly was given up" in each["found"] for each in findings)
         worker, deaths = box.worker, box.live()["worker"]["deaths"]
         assert deaths == 3
         box.follow()

@@ -5,9 +5,11 @@ import signal
 
 import pytest
 from data.generate_bundles import ONE
+from runtime import onnx_models
 from supervisor import penguin_bundles as made
 from supervisor.running_store import Load, RunningStore, known, running, store_of, until
 
+from edgeml.bundles import sign
 from edgeml.bundles.store import Store
 
 QUICK = ("min_seconds=1", "min_requests=20")
@@ -152,11 +154,13 @@ def test_an_active_bundle_that_cannot_be_loaded_gives_way_to_the_one_before(tmp_
         assert box.event("rolled_back").signal == "load_failed"
 
 
-def test_the_only_bundle_that_cannot_be_loaded_leaves_a_reason(tmp_path, penguins_bundle):
-    store_of(tmp_path / "store", made.unloadable(penguins_bundle, "1"))
+def test_the_only_bundle_that_cannot_be_loaded_leaves_a_reason(tmp_path):
+    bare = sign(onnx_models.bundle_of(b"no model at all", name=MODEL), made.ALICE)
+    store_of(tmp_path / "store", bare)
     with running(tmp_path / "store") as box:
         status, problem = box.predict()
         assert (status, problem["code"]) == (503, "not_ready") and "ONNX" in problem["error"]
+        assert "neither rules nor a fallback" in problem["error"]
         assert "could not be loaded" in box.log
         assert box.store.state().models[MODEL].active is not None
 

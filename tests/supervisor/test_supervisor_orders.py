@@ -301,6 +301,7 @@ class TestLastWords:
 
     def test_once_all_are_loaded_nobody_knows(self, desk, trials):
         self.begins(desk, trials["door"][1])
+        desk.supervisor._announced = True
         report = {name: {"digest": found[1]} for name, found in trials.items()}
         desk.supervisor._on_heard(desk.ear, {"kind": "loaded", "turn": 1, "models": report})
         self.ends(desk)

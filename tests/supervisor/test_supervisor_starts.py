@@ -104,7 +104,7 @@ def test_a_start_asks_no_network(tmp_path, one, managed):
         assert ("management on" in box.line) == managed
         if managed:
             with socket.create_connection(("127.0.0.1", int(box.line.rpartition(":")[2])), timeout=PATIENCE_S) as asked:
-                asked.sendall(b"GET /v1/health HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n")
+                asked.sendall(b"GET /v1/models HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n")
                 assert asked.recv(12) == b"HTTP/1.1 401"
         # strace hands no signal on; what it runs is asked itself.
         supervisor = int(trace.read_text().split(maxsplit=1)[0])
