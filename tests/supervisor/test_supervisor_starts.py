@@ -110,7 +110,12 @@ def test_a_start_asks_no_network(tmp_path, one, managed):
         supervisor = int(trace.read_text().split(maxsplit=1)[0])
         os.kill(supervisor, signal.SIGTERM)
         assert box.process.wait(PATIENCE_S) == 0
-    calls = trace.read_text()
+    calls, signalled, ending = trace.read_text().partition("--- SIGTERM")
+    assert signalled
+    # To end, the management plane wakes itself up through its own port, and speaks to nobody else.
+    called = set(re.findall(r"connect\(\d+, (\{sa_family=AF_INET.*?\})", ending))
+    own = box.line.rpartition(":")[2].strip() if managed else ""
+    assert called <= {f'{{sa_family=AF_INET, sin_port=htons({own}), sin_addr=inet_addr("127.0.0.1")}}'}
     planes = 1 + managed
     assert len(re.findall(r"bind\(\d+, \{sa_family=AF_INET, .*127\.0\.0\.1", calls)) == planes
     assert calls.count("socket(AF_INET") == planes
