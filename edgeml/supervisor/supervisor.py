@@ -189,8 +189,8 @@ class Supervisor:
             elif silent > (self._options.start_s if worker.loading else self._options.stall_s):
                 self._say(f"the worker gave no sign of life for {silent:.1f} s and is killed")
                 if not worker.loading:
-                    worker.culprit = worker.stuck
-                    worker.blamed = self.trials.stalled(silent, worker.stuck)
+                    worker.culprit = worker.stuck or worker.making
+                    worker.blamed = self.trials.stalled(silent, worker.culprit)
                 worker.process.signal(signal.SIGKILL)
                 worker.heard = now
             if not worker.healthy and not worker.loading and now - worker.since > self._options.healthy_s:

@@ -70,7 +70,7 @@ class WorkerState:
         healthy: Whether earlier deaths have been forgotten on its account.
         blamed: Whether a bundle on trial has been blamed for its end.
         stuck: Hex digest of the bundle that has not come back from a question; empty where all have.
-        culprit: ... and on whose account the worker was killed; empty where it is nobody's, or nobody knows whose.
+        culprit: ... or was being loaded, on whose account the worker was killed; empty where nobody knows whose it is.
         ordered: Whether it has been told of a bundle.
         deaths: How many workers died in a row before it.
         start_at: When the next one is to be started.

@@ -325,6 +325,19 @@ class TestLastWords:
         models = desk.store.state().models
         assert models["door"].candidate is None and models["lock"].tries_left == 3
 
+    def test_silence_while_one_is_loaded_is_its_own(self, desk, trials):
+        self.begins(desk, trials["door"][1])
+        for _ in range(21):
+            desk.look(0.5)
+        assert desk.process.signals == [signal.SIGKILL]
+        self.ends(desk)
+        models = desk.store.state().models
+        assert models["door"].candidate is None and models["lock"].tries_left == 3
+        assert self.stalls(desk) == 0
+
+    def stalls(self, desk):
+        return desk.trials.progress()["lock"]["signals"]["stall"]["value"]
+
     def test_a_new_supervisor_hears_at_hello_what_is_being_loaded(self, desk, trials):
         desk.begin()
         desk.supervisor._on_hello(desk.ear, {"pid": 1, "life": 1, "loading": trials["door"][1]})
