@@ -24,6 +24,8 @@ from serving.running import JSON, Running, strict
 from edgeml.bundles import Bundle
 from edgeml.bundles.store import Store
 
+# What is run; a test of the tests puts a broken one in its place.
+PROGRAM = (sys.executable, "-m", "edgeml")
 # How long anything may take before a test gives up; nothing is measured by it.
 PATIENCE_S = 60.0
 ROW = {
@@ -48,12 +50,13 @@ def until(what: Callable[[], Any], *, why: str = "", patience_s: float = PATIENC
 
 
 class RunningStore(Running):
-    """``edgeml serve --store`` on a free port.
+    """``edgeml serve --store``, on a free port where none is named.
 
     Attributes:
         root: Folder of the store.
         process: The supervisor.
         log: What both processes said, so far.
+        manage: Address of the management plane; empty where there is none.
     """
 
     def __init__(
@@ -61,23 +64,23 @@ class RunningStore(Running):
         root: Path,
         *options: str,
         uds: Path | None = None,
+        port: int = 0,
+        manage_port: int | None = None,
         trial: tuple[str, ...] = (),
         command: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
         wait: bool = True,
-        managed: bool = False,
     ) -> None:
         self.root = root
         self.uds = uds
-        where = ["--uds", str(uds)] if uds else ["--port", "0"]
-        where += ["--manage-port", "0"] if managed else ["--no-manage"]
+        where = ["--uds", str(uds)] if uds else ["--port", str(port)]
+        where += ["--no-manage"] if manage_port is None else ["--manage-port", str(manage_port)]
         numbers = [word for each in trial for word in ("--trial", each)]
         # A file, not a pipe: a worker that outlives its supervisor must not keep a reader waiting.
         self._log = Path(tempfile.gettempdir()) / f"edgeml-{os.getpid()}-{id(self):x}.log"
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
-                [*command, sys.executable, "-m", "edgeml", "serve", "--store", str(root)]
-                + [*where, *numbers, *options],
+                [*command, *PROGRAM, "serve", "--store", str(root), *where, *numbers, *options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -85,6 +88,7 @@ class RunningStore(Running):
             )
         self.line = ""
         self.port = 0
+        self.manage = ""
         if wait:
             self.wait_ready()
 
@@ -105,6 +109,8 @@ class RunningStore(Running):
             raise AssertionError(self.log)
         found = re.search(r"http://127\.0\.0\.1:(\d+)", self.line)
         self.port = int(found.group(1)) if found else 0
+        managed = re.search(r"management on (\S+)", self.line)
+        self.manage = managed.group(1) if managed else ""
 
     def live(self) -> dict[str, Any]:
         from edgeml.supervisor.channel import live
@@ -287,6 +293,7 @@ class Load:
                     return
                 with self._lock:
                     self.broken += 1
+                time.sleep(0.005)  # nobody may be there for a second; what starts needs the processor
                 continue
             problem = self._wrong(response, answer)
             if problem:

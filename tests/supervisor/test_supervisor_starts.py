@@ -99,7 +99,7 @@ def test_a_start_asks_no_network(tmp_path, one, managed):
     store_of(tmp_path / "store", one)
     trace = tmp_path / "trace"
     strace = ("strace", "-f", "-qq", "-o", str(trace), "-e", "trace=socket,connect,sendto,bind,listen", "--")
-    with running(tmp_path / "store", command=strace, managed=managed) as box:
+    with running(tmp_path / "store", command=strace, manage_port=0 if managed else None) as box:
         assert box.predict()[1]["version"] == "1"
         assert ("management on" in box.line) == managed
         if managed:
