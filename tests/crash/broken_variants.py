@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -106,6 +107,24 @@ def reserve_is_not_synced(self):
         self._disk.close(descriptor)
 
 
+def emptied_and_written(self, state, before, *, spend_reserve):
+    descriptor = self._disk.overwrite(self.root / "state.json")
+    self._disk.truncate(descriptor, 0)
+    self._disk.write(descriptor, state.to_bytes())
+    self._disk.sync(descriptor)
+    self._disk.close(descriptor)
+    self._sync(state)
+
+
+def written_as_far_as_it_goes(self, descriptor, data):
+    with suppress(OSError):
+        os.write(descriptor, data)
+
+
+def attempt_not_counted(state, running=()):
+    return state, (), transitions.answering(state)
+
+
 def finished_twice(self, path):
     """A transfer whose sync has failed stays, to be gone on from."""
 
@@ -190,6 +209,28 @@ VARIANTS = [
         "install half moved, quota spent",
         lambda: _spares_nothing(),
     ),
+]
+
+
+# Those of a real process that is killed, or whose system calls fail. What was not synced is not lost with a process.
+KILLED = [
+    Variant(
+        "the record is emptied and then written",
+        "roll back, to previous",
+        _with(record.Record, "_replace", emptied_and_written),
+    ),
+    Variant(
+        "blobs are collected before the record is written",
+        "collect",
+        _with(store.Store, "_collect", collected_before_the_record),
+    ),
+    Variant(
+        "a write that failed is taken for done",
+        "activate, now",
+        _with(Disk, "write", written_as_far_as_it_goes),
+        faults=True,
+    ),
+    Variant("an attempt is not counted", "load", _with(transitions, "load", attempt_not_counted)),
 ]
 
 

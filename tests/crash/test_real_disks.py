@@ -87,7 +87,7 @@ def test_a_full_disk_refuses_a_bundle_and_everything_goes_on(full):
     assert set(read_all(box).models["door"].releases) == {digest("1")}
 
 
-def test_without_a_reserve_a_full_disk_stops_going_back(mounted, tmp_path, monkeypatch):
+def test_without_a_reserve_a_full_disk_stops_going_back(mounted, tmp_path, monkeypatch, record_property):
     """What the tests above are worth: without the reserve they fail."""
     monkeypatch.setattr(record.Record, "_fill_reserve", lambda self: None)
     monkeypatch.setattr(record, "RESERVE_BYTES", 0)
@@ -95,8 +95,13 @@ def test_without_a_reserve_a_full_disk_stops_going_back(mounted, tmp_path, monke
     box = Box(folder / "store")
     three(box.create())
     mounts.fill(folder)
-    with pytest.raises(OSError):
+    stopped = ""
+    try:
         box.open().roll_back("door", reason="x")
+    except OSError as error:
+        stopped = str(error)
+    record_property("crash_variant", {"name": "no reserve", "where": "full tmpfs", "violations": int(bool(stopped))})
+    assert stopped
 
 
 def test_the_quota_bounds_what_is_kept(tmp_path):
@@ -192,7 +197,7 @@ class TestPowerCut:
         cut()
         assert read_all(box).models["door"].active == digest("1")
 
-    def test_a_store_that_does_not_sync_is_caught(self, disk, cut, monkeypatch):
+    def test_a_store_that_does_not_sync_is_caught(self, disk, cut, monkeypatch, record_property):
         box = Box(disk.folder / "store", silent=True)
         three(box.create())
         os.sync()
@@ -203,7 +208,10 @@ class TestPowerCut:
         monkeypatch.undo()
         assert box.open().state() != before
         cut()
-        assert box.open().state() == before
+        lost = box.open().state() == before
+        where = "power cut of ext4"
+        record_property("crash_variant", {"name": "nothing is synced", "where": where, "violations": int(lost)})
+        assert lost
 
 
 def test_the_mounts_are_gone(tmp_path):

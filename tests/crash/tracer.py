@@ -38,13 +38,17 @@ class End:
 
 
 class Tracer:
-    """A victim that waits, and the means to hurt its children."""
+    """A victim that waits, and the means to hurt its children.
 
-    def __init__(self) -> None:
+    Args:
+        mistake: Name of the one in ``broken_variants.KILLED`` that the victim has; empty for none.
+    """
+
+    def __init__(self, mistake: str = "") -> None:
         self._told, told = os.pipe()
         self._child = 0
         self._victim = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("victim.py")), str(told)],
+            [sys.executable, str(Path(__file__).with_name("victim.py")), str(told), mistake],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -119,15 +123,18 @@ def places(calls: tuple[str, ...]) -> list[tuple[str, int]]:
 
 
 @contextmanager
-def tracing() -> Iterator[Tracer]:
+def tracing(mistake: str = "") -> Iterator[Tracer]:
     """A tracer.
+
+    Args:
+        mistake: As for ``Tracer``.
 
     Raises:
         TracerError: There is no strace, or the kernel does not let one process trace another.
     """
     if shutil.which("strace") is None:
         raise TracerError("strace is not installed (apt-get install strace)")
-    tracer = Tracer()
+    tracer = Tracer(mistake)
     try:
         yield tracer
     finally:
