@@ -1,4 +1,4 @@
-"""Hundreds of swaps under load: nothing is lost, and nothing grows. With 'make test-crash'; the figures are printed."""
+"""Hundreds of swaps under load: nothing is lost, nothing grows. With 'make test-crash', whose table has the figures."""
 
 import time
 
@@ -39,7 +39,7 @@ def handles(box):
     return [len(os.listdir(f"/proc/{pid}/fd")) for pid in (box.worker, box.process.pid)]
 
 
-def test_a_hundred_swaps_under_load_lose_nothing_and_grow_nothing(tmp_path, penguins_bundle, capsys):
+def test_a_hundred_swaps_under_load_lose_nothing_and_grow_nothing(tmp_path, penguins_bundle, record_property):
     # Without a native kernel, so that each swap opens an ONNX Runtime session.
     bundles = [made.version(penguins_bundle, word) for word in "12"]
     one, two = (
@@ -56,17 +56,17 @@ def test_a_hundred_swaps_under_load_lose_nothing_and_grow_nothing(tmp_path, peng
         load.wait_for(50, first)
         assert load.failures == [] and set(load.answers) == {first, second}
         grown = [late - early for early, late in zip(before, after, strict=True)]
-        with capsys.disabled():
-            print(
-                f"\n  100 swaps under load: {load.asked} answers, 0 failed; worker {before[0] / 2**20:.1f} MB, grew by "
-                f"{grown[0] / 2**20:.2f} MB, supervisor by {grown[1] / 2**20:.2f} MB; going back (warm, command to "
-                f"answer) median {times[25] * 1000:.1f} ms, largest {times[-1] * 1000:.1f} ms"
-            )
+        record_property(
+            "crash_figure",
+            f"100 swaps under load: {load.asked} answers, {len(load.failures)} failed; worker "
+            f"{before[0] / 2**20:.1f} MB, grew by {grown[0] / 2**20:.2f} MB, supervisor by {grown[1] / 2**20:.2f} MB; "
+            f"going back (warm, command to answer) median {times[25] * 1000:.1f} ms, largest {times[-1] * 1000:.1f} ms",
+        )
         assert all(each < GROWTH_BYTES for each in grown)
         assert all(late <= early + 4 for early, late in zip(open_before, open_after, strict=True))
 
 
-def test_going_back_cold(tmp_path, penguins_bundle, capsys):
+def test_going_back_cold(tmp_path, penguins_bundle, record_property):
     one, two = (made.version(penguins_bundle, word) for word in "12")
     store, (first, second) = store_of(tmp_path / "store", one, two)
     store.activate(second, now=True)
@@ -80,11 +80,12 @@ def test_going_back_cold(tmp_path, penguins_bundle, capsys):
             times.append(time.perf_counter() - start)
         store.allow(second)
         store.activate(second, now=True)
-    with capsys.disabled():
-        print(f"\n  going back (cold, command to first answer): median {sorted(times)[2] * 1000:.1f} ms")
+    record_property(
+        "crash_figure", f"going back (cold, command to first answer): median {sorted(times)[2] * 1000:.1f} ms"
+    )
 
 
-def test_idle_both_processes_rest(tmp_path, penguins_bundle, capsys):
+def test_idle_both_processes_rest(tmp_path, penguins_bundle, record_property):
     """Reported, not bounded in time: only that neither spins."""
     store_of(tmp_path / "store", made.version(penguins_bundle, "1"))
 
@@ -100,7 +101,7 @@ def test_idle_both_processes_rest(tmp_path, penguins_bundle, capsys):
         start, before = time.monotonic(), [ticks(pid) for pid in pids]
         time.sleep(10)
         spent, seconds = [ticks(pid) - early for pid, early in zip(pids, before, strict=True)], time.monotonic() - start
-        with capsys.disabled():
-            shares = [f"{each / seconds:.2f} %" for each in spent]
-            print(f"\n  idle for {seconds:.0f} s: worker {shares[0]}, supervisor {shares[1]} of a core")
+        shares = [f"{each / seconds:.2f} %" for each in spent]
+        figure = f"idle for {seconds:.0f} s: worker {shares[0]}, supervisor {shares[1]} of a core"
+        record_property("crash_figure", figure)
         assert all(each < 50 * seconds for each in spent)
