@@ -110,6 +110,7 @@ class KilledBox:
         # An init system starts it with the same addresses each time.
         self._ports = free_port(), free_port()
         self._deaths = self._worker = 0
+        self._boxes: list[RunningStore] = []
         self.box = self._start()
         self._seconds = self._rehearse()
 
@@ -120,6 +121,8 @@ class KilledBox:
         self.box.close()
         with suppress(OSError, ValueError):
             end_left(self.root)
+        for box in self._boxes:
+            box.forget_log()
 
     @property
     def store(self) -> Store:
@@ -145,7 +148,7 @@ class KilledBox:
         allowed = {digest: self._known[digest] for digest in (*found.before, *found.after) if digest}
         wrong: list[str] = []
         try:
-            self._worker = self.box.worker
+            self._worker, transfers = self.box.worker, self._transfers()
             with Load(self.box, allowed, clients=2) as load:
                 with nullcontext() if victim == "supervisor" else load.forgiving():
                     asking = self._ask(found)
@@ -154,7 +157,7 @@ class KilledBox:
                     acknowledged = asking.kept
                     left = self._strike(victim)
                     asking.join(PATIENCE_S)
-                    here = self._here(found.bundle)
+                    here = self._here(found.bundle, transfers)
                     self._start_again(victim)
                     wrong += self._judge(found, asking, victim, left, here)
                     load.wait_for(10)
@@ -223,7 +226,8 @@ class KilledBox:
 
     def _start(self) -> RunningStore:
         self._deaths = 0
-        return RunningStore(self.root, port=self._ports[0], manage_port=self._ports[1])
+        self._boxes.append(RunningStore(self.root, port=self._ports[0], manage_port=self._ports[1]))
+        return self._boxes[-1]
 
     def _strike(self, victim: str) -> list[int]:
         """Kills; gives the processes that must end of themselves then."""
@@ -296,14 +300,23 @@ class KilledBox:
             partial(activated, bundle.digest, now),
         )
 
-    def _here(self, bundle: Bundle) -> int:
-        """How many bytes of a bundle the box has, installed, waiting or on their way."""
-        incoming = self.store.incoming.folder
-        parts = sum(path.stat().st_size for path in incoming.glob("part-*"))
-        blobs = [(self.store.blobs.folder / bare(each.digest), each) for each in BundleSource(bundle).descriptors]
-        return parts + sum(
-            each.size for path, each in blobs if path.exists() or (incoming / bare(each.digest)).exists()
-        )
+    def _here(self, bundle: Bundle, before: set[Path]) -> int:
+        """How many bytes of a bundle's blobs the box has, installed, waiting or on their way.
+
+        Args:
+            bundle: What was pushed.
+            before: Transfers that were there before. One that is left of a manifest, which no client goes on with,
+                stays until others need its place.
+        """
+        blobs = BundleSource(bundle).descriptors
+        folders = self.store.incoming.folder, self.store.blobs.folder
+        whole = sum(each.size for each in blobs if any((folder / bare(each.digest)).exists() for folder in folders))
+        parts = sum(path.stat().st_size for path in self._transfers() - before)
+        # A manifest is on its way when all blobs are here.
+        return min(whole + parts, sum(each.size for each in blobs))
+
+    def _transfers(self) -> set[Path]:
+        return set(self.store.incoming.folder.glob("part-*"))
 
     def _installed(self) -> Bundle:
         bundle = self._version()

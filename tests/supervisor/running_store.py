@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,10 @@ class RunningStore(Running):
     @property
     def log(self) -> str:
         return self._log.read_text()
+
+    def forget_log(self) -> None:
+        """Removes the file of the log."""
+        self._log.unlink(missing_ok=True)
 
     @property
     def store(self) -> Store:
@@ -198,7 +202,7 @@ def running(root: Path, *options: str, **more: Any) -> Iterator[RunningStore]:
         box.close()
         with suppress(OSError, ValueError):
             end_left(root)
-        box._log.unlink(missing_ok=True)
+        box.forget_log()
 
 
 def end_left(root: Path) -> None:
@@ -277,11 +281,14 @@ class Load:
             self._forgives = False
 
     def _run(self) -> None:
-        connection = self.box.connect()
-        connection.timeout = PATIENCE_S
+        with closing(self.box.connect()) as connection:
+            connection.timeout = PATIENCE_S
+            self._ask_on(connection)
+
+    def _ask_on(self, connection: http.client.HTTPConnection) -> None:
         for body in self._bodies:
             if self._ends:
-                break
+                return
             try:
                 connection.request("POST", self.path, body, JSON)
                 response = connection.getresponse()
@@ -299,7 +306,6 @@ class Load:
             if problem:
                 self._fail(problem)
                 return
-        connection.close()
 
     def _wrong(self, response: http.client.HTTPResponse, body: bytes) -> str | None:
         if response.status != 200:
