@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from serving.running import JSON, Running
@@ -24,9 +25,12 @@ class Client(threading.Thread):
         self.failures: list[str] = []
 
     def run(self) -> None:
-        connection = self.running.connect()
-        connection.connect()
-        self.started.wait()
+        with closing(self.running.connect()) as connection:
+            connection.connect()
+            self.started.wait()
+            self._ask_on(connection)
+
+    def _ask_on(self, connection: http.client.HTTPConnection) -> None:
         while True:
             if connection.sock is None:
                 try:
