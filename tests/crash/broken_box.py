@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeml.bundles import transitions
+from edgeml.bundles import attempts
 from edgeml.bundles.store import Store
 from edgeml.supervisor import box
 from edgeml.supervisor.left_behind import end_left_behind
@@ -54,8 +54,8 @@ def hopeless(self: Supervisor, process: WorkerProcess, how: str) -> None:
     on_ended(self, process, how)
 
 
-def attempt_not_counted(state: Any, running: Any = ()) -> Any:
-    return state, (), transitions.answering(state)
+def attempt_not_counted(state: Any, running: Any = (), degraded: Any = ()) -> Any:
+    return state, (), attempts.answering(state)
 
 
 def ends_at_once(self: WorkerProcess, timeout_s: float, say: Callable[[str], None]) -> bool:
@@ -81,7 +81,7 @@ MISTAKES: dict[str, tuple[object, str, object]] = {
     "uploads are thrown away at a start": (box, "run_box", uploads_thrown_away),
     "a worker that was left is ended": (Supervisor, "_adopt", ends_the_worker_that_was_left),
     "a change fails with the worker that dies": (Supervisor, "_on_ended", hopeless),
-    "an attempt is not counted": (transitions, "load", attempt_not_counted),
+    "an attempt is not counted": (attempts, "load", attempt_not_counted),
     "a worker is ended before it has answered": (WorkerProcess, "end", ends_at_once),
     "an activation takes two steps": (Store, "activate", activated_in_two_steps),
 }
@@ -91,7 +91,9 @@ def main() -> None:
     from edgeml.cli import main as edgeml
 
     mistake, *words = sys.argv[1:]
-    setattr(*MISTAKES[mistake])
+    target, name, made = MISTAKES[mistake]
+    assert hasattr(target, name), f"{target} has no {name}: the mistake would be none"
+    setattr(target, name, made)
     edgeml(words, prog_name="edgeml")
 
 

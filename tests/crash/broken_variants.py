@@ -15,7 +15,7 @@ from crash.full_disk import KINDS, TEN, ten_in_a_row
 from crash.memory_disk import MemoryDisk
 from crash.scenarios import scenario
 
-from edgeml.bundles import blobs, incoming, record, store, transitions
+from edgeml.bundles import attempts, blobs, incoming, record, store, transitions
 from edgeml.bundles.disk import Disk
 from edgeml.bundles.files import forget, temporary_name
 
@@ -121,8 +121,8 @@ def written_as_far_as_it_goes(self, descriptor, data):
         os.write(descriptor, data)
 
 
-def attempt_not_counted(state, running=()):
-    return state, (), transitions.answering(state)
+def attempt_not_counted(state, running=(), degraded=()):
+    return state, (), attempts.answering(state)
 
 
 def finished_twice(self, path):
@@ -230,7 +230,7 @@ KILLED = [
         _with(Disk, "write", written_as_far_as_it_goes),
         faults=True,
     ),
-    Variant("an attempt is not counted", "load", _with(transitions, "load", attempt_not_counted)),
+    Variant("an attempt is not counted", "load", _with(attempts, "load", attempt_not_counted)),
 ]
 
 
