@@ -193,7 +193,7 @@ def build(
         task, inferred, predictor, reference_frame, y, check_frame, answers, truth, held_out is not None
     )
     reference = drift_reference(
-        inferred.schema, reference_frame, predictor.predict_frame(reference_frame), predictor.rules
+        inferred.schema, reference_frame, check_frame, answers, predictor.rules, held_out=held_out is not None
     )
 
     say(STEPS[6])

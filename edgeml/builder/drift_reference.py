@@ -1,22 +1,32 @@
-"""The drift reference: what the training data and the model's answers on it looked like, in counts.
+"""The drift reference: what the training data and the model's answers looked like, in counts.
 
 1. Everything is an integer count over fixed bins, so that a box counts in constant memory and fleets merge by addition.
 2. A number has at most 32 quantile bins of the reference, plus underflow and overflow; missing values are counted
    apart. Mean and M2 (sum of squared deviations, merged by Chan's formula) stand beside them.
 3. A category has its at most 64 most frequent levels, then ``other``; unseen and missing are counted apart.
-4. A text has a histogram of its length in bytes (powers of two) and the count of empty ones.
+4. A text has a histogram of its length in bytes (powers of two) and the count of empty ones; and of the share of its
+   words that the reference does not know. A row of the reference is asked of all *other* rows, so its own singletons
+   are unknown to it: that is the Good-Turing estimate of the mass of unseen words (I. J. Good, "The population
+   frequencies of species and the estimation of population parameters", Biometrika 40, 1953), and what a new row of
+   the same source is expected to show. Counted against its own vocabulary, every word of the reference would be known.
 5. The answers have label counts, counts of each tier and of the rows on which a rule abstained. What the model gave
    (confidence: a histogram of the largest score in 20 equal bins; values) is counted over the rows that it answered.
+   They are counted on held-out rows where there are some: on the rows that a model has learnt from it is too sure of
+   itself, so ``held_out`` says whether new answers may be compared with these.
 """
 
 from __future__ import annotations
 
+import base64
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeml.monitor.drift import word_buckets
+from edgeml.monitor.drift_layout import SHARES, VOCABULARY_BYTES
 from edgeml.runtime.prediction import MODEL, TIERS, PredictionBatch
 from edgeml.runtime.reader import Frame
 from edgeml.runtime.rules import RuleList
@@ -25,24 +35,36 @@ from edgeml.runtime.schema import Schema
 NUMBER_BINS = 32
 CATEGORY_LEVELS = 64
 SCORE_BINS = 20
+MAX_WORDS = 8_192
+# Texts whose words are watched: on the box each takes a bitmap of 8 KiB.
+WORD_FEATURES = 64
 TEXT_EDGES = [0, *(2**power for power in range(1, 17))]
 
 
 def drift_reference(
-    schema: Schema, frame: Frame, answers: PredictionBatch, rules: RuleList | None = None
+    schema: Schema,
+    frame: Frame,
+    asked: Frame,
+    answers: PredictionBatch,
+    rules: RuleList | None = None,
+    *,
+    held_out: bool = False,
 ) -> dict[str, Any]:
     """Counts the reference data.
 
     Args:
         schema: The bundle's schema.
         frame: The reference rows.
-        answers: The bundle's own answers to these rows.
+        asked: The rows that were answered: held-out ones where there are some, else the reference rows.
+        answers: The bundle's own answers to them.
         rules: The bundle's rules, None where it has none; they say on which rows they abstain.
+        held_out: Whether the pipeline never saw the answered rows.
 
     Returns:
         The document of ``reference.json``.
     """
     features: dict[str, Any] = {}
+    with_words = 0
     for feature in schema.features:
         slot = schema.slots[feature.name]
         if slot.bank == "number":
@@ -53,7 +75,15 @@ def drift_reference(
         else:
             texts = [frame.text(slot.index, row) for row in range(frame.n_rows)]
             features[feature.name] = text_reference(texts)
-    return {"format": 1, "rows": frame.n_rows, "features": features, "answers": _answers(frame, answers, rules)}
+            if with_words < WORD_FEATURES:
+                features[feature.name]["words"] = word_reference(texts)
+                with_words += 1
+    return {
+        "format": 1,
+        "rows": frame.n_rows,
+        "features": features,
+        "answers": {"held_out": held_out} | _answers(asked, answers, rules),
+    }
 
 
 def number_reference(values: NDArray[np.float64]) -> dict[str, Any]:
@@ -119,16 +149,47 @@ def text_reference(texts: Sequence[bytes | None]) -> dict[str, Any]:
     }
 
 
+def word_reference(texts: Sequence[bytes | None]) -> dict[str, Any]:
+    """The vocabulary of one text column, and how much of a row's words the other rows do not know.
+
+    Returns:
+        ``vocabulary``: base64 of a bitmap of 2**16 bits, one for each hash of a word that stands in at least ``least``
+        rows (1, or as many as it takes for at most 8,192 bits); ``counts`` (12 integers): missing, no words, and ten
+        bins of the share of the row's words that stand in fewer than ``least`` other rows.
+    """
+    rows: Counter[int] = Counter()
+    for text in texts:
+        rows.update(set(word_buckets(text or b"")))
+    least = 1
+    if len(rows) > MAX_WORDS:
+        least += sorted(rows.values(), reverse=True)[MAX_WORDS]
+    counts = [0] * (2 + SHARES)
+    for text in texts:
+        words = word_buckets(text or b"")  # again, rather than keep the words of all rows
+        if not words:
+            counts[0 if text is None else 1] += 1
+            continue
+        unknown = sum(rows[word] - 1 < least for word in words)
+        counts[2 + min(SHARES - 1, unknown * SHARES // len(words))] += 1
+    bitmap = bytearray(VOCABULARY_BYTES)
+    for word, count in rows.items():
+        if count >= least:
+            bitmap[word >> 3] |= 1 << (word & 7)
+    return {"least": least, "vocabulary": base64.b64encode(bitmap).decode(), "counts": counts}
+
+
 def _answers(frame: Frame, answers: PredictionBatch, rules: RuleList | None) -> dict[str, Any]:
     tiers = np.bincount(answers.tiers, minlength=len(TIERS)).tolist()
     document: dict[str, Any] = {
         "tiers": dict(zip(TIERS, tiers, strict=True)),
         "abstain": _abstained(frame, rules),
+        "rows": len(answers),
     }
     by_model = answers.tiers == MODEL
     if answers.label_index is not None:
         counts = np.bincount(answers.label_index[answers.label_index >= 0], minlength=len(answers.labels))
         document["labels"] = {str(label): int(count) for label, count in zip(answers.labels, counts, strict=True)}
+        document["label_counts"] = _label_counts(answers)
     if answers.scores is not None and answers.scores.shape[1] > 1:
         # Rows of other tiers have no scores; their NaN would leave no edges to count between.
         top = answers.scores[by_model].max(axis=1).astype(np.float64)
@@ -141,6 +202,19 @@ def _answers(frame: Frame, answers: PredictionBatch, rules: RuleList | None) -> 
         columns = answers.values.reshape(len(answers), -1)[by_model].astype(np.float64)
         document["values"] = [number_reference(columns[:, column]) for column in range(columns.shape[1])]
     return document
+
+
+def _label_counts(answers: PredictionBatch) -> dict[str, Any]:
+    """The labels in the order of their indexes, and how often each was answered, by whichever tier."""
+    assert answers.label_index is not None
+    by_model = answers.label_index[answers.tiers == MODEL]
+    counts = np.bincount(by_model[by_model >= 0], minlength=len(answers.labels)).tolist()
+    index_of = {str(label): index for index, label in enumerate(answers.labels)}
+    for row in np.flatnonzero(answers.tiers != MODEL).tolist():
+        label = answers[row].label
+        if label is not None:
+            counts[index_of[str(label)]] += 1
+    return {"labels": list(index_of), "counts": counts}
 
 
 def _abstained(frame: Frame, rules: RuleList | None) -> int:

@@ -1,8 +1,8 @@
 """The shell around the Predictor: it keeps time and remembers what it saw.
 
 Here, and not in the Predictor, is the place of everything that needs a clock or a state: latency per tier, the tally of
-a trial, and who is with the model for how long; deadlines, circuit breaker, experiment, drift and capture hang onto the
-same two points, before and after ``_ask``.
+a trial, and who is with the model for how long; deadlines, circuit breaker, experiment and capture hang onto the
+same two points, before and after ``_ask``. Drift alone is counted by the Predictor, which has the typed values.
 
 An Engine belongs to one bundle for ever. What is exchanged when another bundle takes over is the Engine, as one
 reference; a request takes it once and keeps to it, so that no answer is ever mixed from two bundles.
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeml.errors import RequestError
+from edgeml.monitor.drift import DriftMonitor
 from edgeml.monitor.latency import LatencyMonitor
 from edgeml.monitor.tally import Tally
 from edgeml.runtime.answer_tensors import OF_A_BARE_MODEL, Inference, inference
@@ -46,6 +47,7 @@ class Engine:
         predictor: Who answers.
         latency: Histograms per tier.
         tally: Counters of a trial.
+        drift: Counters of records and answers; from now on the predictor counts with them. None: nothing is counted.
         card: The bundle's model card, Markdown; empty where it has none.
         clock: Nanoseconds.
 
@@ -53,6 +55,7 @@ class Engine:
         predictor: Who answers.
         latency: Histograms per tier; a batch counts once for each record, with the batch's time divided evenly.
         tally: Counters of a trial.
+        drift: Counters of records and answers; None where the bundle has no drift reference.
         card: The bundle's model card.
     """
 
@@ -62,12 +65,16 @@ class Engine:
         *,
         latency: LatencyMonitor | None = None,
         tally: Tally | None = None,
+        drift: DriftMonitor | None = None,
         card: bytes = b"",
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self.predictor = predictor
         self.latency = latency if latency is not None else LatencyMonitor()
         self.tally = tally if tally is not None else Tally()
+        self.drift = drift
+        if drift is not None and isinstance(predictor, Predictor):
+            predictor.watch(drift.counters)
         self.card = card
         self._clock = clock
         # Thread -> until when its question may be with the predictor, without the patience that each question gets.
@@ -112,6 +119,14 @@ class Engine:
         """What this bundle did since it was loaded, as a supervisor takes it; see ``Tally.document``."""
         requests = sum(self.latency.histogram(tier).count for tier in TIERS)
         return self.tally.document(requests, rss_bytes=rss_bytes)
+
+    def watched(self) -> dict[str, Any] | None:
+        """What records and answers looked like since this bundle was loaded; see ``DriftMonitor.document``.
+
+        Returns:
+            None where the bundle has no drift reference.
+        """
+        return None if self.drift is None else self.drift.document()
 
     def predict(self, record: Mapping[str, Any]) -> Prediction:
         """Answers one record; see ``Predictor.predict``."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgeml.kernels.drift_counters import DriftCounters, LaneCounters
 from edgeml.kernels.frame import Frame
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.native_session import BoundRows, NativeSession
@@ -18,12 +19,13 @@ Session = OnnxSession | NativeSession | NoModel
 class Lane:
     """The buffers of one call: a Frame, an encoder's scratch, the model's input and output tensors for one row."""
 
-    __slots__ = ("bound", "capsule", "encode", "encoder", "frame", "label", "run", "scores", "value")
+    __slots__ = ("bound", "capsule", "count", "encode", "encoder", "frame", "label", "run", "scores", "value")
 
     def __init__(self, frame: Frame, program: FeatureProgram, session: Session, wanted: list[str]) -> None:
         self.frame = frame
         self.capsule = frame.capsule
         self.encoder = program.encoder()
+        self.count: LaneCounters | None = None
         self.bound = not program.strings and not isinstance(session, NoModel)
         if not isinstance(session, NoModel) and self.bound:
             binding = session.binding(1, outputs=wanted)
@@ -33,6 +35,14 @@ class Lane:
             self.scores = _row_view(binding, "scores")
             self.label = _row_view(binding, "label")
             self.value = _row_view(binding, "value")
+
+    def watch(self, counters: DriftCounters) -> None:
+        """Counts each record that is answered from these buffers from now on."""
+        self.count = (
+            LaneCounters(counters, self.capsule, scores=self.scores, label=self.label, value=self.value)
+            if self.bound
+            else LaneCounters(counters, self.capsule)
+        )
 
 
 def _row_view(binding: Binding | BoundRows, name: str) -> NDArray[Any] | None:

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeml.bundles import Bundle
 from edgeml.errors import BundleError, ModelError, RuleError
+from edgeml.kernels.drift_counters import DriftCounters
 from edgeml.kernels.frame import Frame
 from edgeml.runtime.fallback import fallback_prediction
 from edgeml.runtime.features import FeatureProgram
@@ -35,6 +36,7 @@ from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.outputs import Outputs
 from edgeml.runtime.prediction import FALLBACK, MODEL, RULE, Prediction, PredictionBatch
 from edgeml.runtime.reader import Envelope, RecordReader
+from edgeml.runtime.rule_answers import rule_answers
 from edgeml.runtime.rules import RuleList
 from edgeml.runtime.schema import Schema
 
@@ -112,9 +114,10 @@ class Predictor:
         self._wanted = self.outputs.wanted
         self._argmax = self.outputs.decision == "argmax"
         self._match_one = rules.match_one if rules is not None and rules.rules else None
-        self._rule_answers = self._answers_of_rules()
+        self._rule_answers = rule_answers(rules, bundle=digest, version=self.version)
         self._abstains = np.array([answer is None for answer in self._rule_answers], dtype=bool)
         self._takes_numbers = isinstance(session, NativeSession) or any(i.name == "dense" for i in session.inputs)
+        self._counters: DriftCounters | None = None
         self._lanes: list[Lane] = []
         self._lanes.append(self._new_lane())
 
@@ -163,6 +166,16 @@ class Predictor:
             golden=[row for row in golden_rows(bundle) if not without_model or row["expected"].get("tier") != "model"],
             max_rows=max_rows,
         )
+
+    def watch(self, counters: DriftCounters) -> None:
+        """Counts each record that is answered from now on; to be called before anybody else asks.
+
+        Args:
+            counters: Where to count; made for this bundle (see ``watching.py``).
+        """
+        self._counters = counters
+        for lane in self._lanes:
+            lane.watch(counters)
 
     # One record
 
@@ -247,7 +260,7 @@ class Predictor:
             envelope = self.reader.read_json(lane.frame, body)
             if lane.frame.n_rows == 1:
                 return envelope, (self._answer_one(lane),)
-            return envelope, self._answer_frame(lane, lane.frame)
+            return envelope, self._counted(lane, lane.frame)
         finally:
             self._lanes.append(lane)
 
@@ -289,15 +302,15 @@ class Predictor:
         """Answers the records of a Frame that was filled by this predictor's ``reader``."""
         lane = self._take()
         try:
-            return self._answer_frame(lane, frame)
+            return self._counted(lane, frame)
         finally:
             self._lanes.append(lane)
 
-    def _many(self, read: Any, records: Any) -> PredictionBatch:
+    def _many(self, read: Any, records: Any, *, counted: bool = True) -> PredictionBatch:
         lane = self._take()
         try:
             read(lane.frame, records)
-            return self._answer_frame(lane, lane.frame)
+            return self._counted(lane, lane.frame) if counted else self._answer_frame(lane, lane.frame)
         finally:
             self._lanes.append(lane)
 
@@ -310,58 +323,71 @@ class Predictor:
             return self._new_lane()
 
     def _new_lane(self) -> Lane:
-        return Lane(self.reader.new_frame(1), self.program, self.session, self._wanted)
+        lane = Lane(self.reader.new_frame(1), self.program, self.session, self._wanted)
+        if self._counters is not None:
+            lane.watch(self._counters)
+        return lane
 
     def _answer_one(self, lane: Lane) -> Prediction:
+        count = lane.count
         if self._match_one is not None:
             rule = self._match_one(lane.capsule)
             if rule >= 0:
                 answer = self._rule_answers[rule]
                 if answer is not None:
+                    if count is not None:
+                        count.rule(rule)
                     return answer
         if not lane.bound:
-            return self._answer_frame(lane, lane.frame)[0]
+            return self._counted(lane, lane.frame)[0]
         if lane.encode(lane.capsule):
-            return self._fallback(REFUSED)
+            return self._fallback(lane, REFUSED)
         try:
             lane.run()
         except ModelError as error:
-            return self._fallback(str(error))
-        scores = None
+            return self._fallback(lane, str(error))
+        scores = label = value = None
         if lane.scores is not None:
             row = lane.scores.tolist()
             if not math.isfinite(sum(row)):
-                return self._fallback("the model gave a non-finite score")
+                return self._fallback(lane, "the model gave a non-finite score")
             scores = dict(zip(self._keys, row, strict=False))
             if self._argmax:
-                return Prediction(
-                    "model",
-                    self.labels[row.index(max(row))],
-                    None,
-                    scores,
-                    None,
-                    False,
-                    None,
-                    self.digest,
-                    self.version,
-                )
+                label = self.labels[row.index(max(row))]
         if lane.label is not None:
             raw = int(lane.label[0])
             if raw not in self._label_of:
-                return self._fallback(f"the model gave the unknown label {raw}")
-            return Prediction("model", self._label_of[raw], None, scores, None, False, None, self.digest, self.version)
-        assert lane.value is not None  # outputs.wanted holds value where there are no labels
-        values = lane.value.tolist()
-        if not math.isfinite(sum(values)):
-            return self._fallback("the model gave a non-finite value")
-        value = values[0] if len(values) == 1 else values
-        return Prediction("model", None, value, None, None, False, None, self.digest, self.version)
+                return self._fallback(lane, f"the model gave the unknown label {raw}")
+            label = self._label_of[raw]
+        if lane.value is not None:
+            values = lane.value.tolist()
+            if not math.isfinite(sum(values)):
+                return self._fallback(lane, "the model gave a non-finite value")
+            value = values[0] if len(values) == 1 else values
+        if count is not None:
+            count.model()
+        return Prediction("model", label, value, scores, None, False, None, self.digest, self.version)
 
-    def _fallback(self, reason: str) -> Prediction:
+    def _fallback(self, lane: Lane, reason: str) -> Prediction:
+        if lane.count is not None:
+            lane.count.fallback()
         made = self.fallback
         return Prediction(
             "fallback", made.label, made.value, made.scores, None, True, reason, self.digest, self.version
         )
+
+    def _counted(self, lane: Lane, frame: Frame) -> PredictionBatch:
+        answers = self._answer_frame(lane, frame)
+        if self._counters is not None:
+            self._counters.observe(
+                frame.capsule,
+                tiers=answers.tiers,
+                rule_index=answers.rule_index,
+                label_index=answers.label_index,
+                scores=None if answers.scores is None else np.ascontiguousarray(answers.scores),
+                values=None if answers.values is None else np.ascontiguousarray(answers.values),
+            )
+        return answers
 
     def _answer_frame(self, lane: Lane, frame: Frame) -> PredictionBatch:
         n = frame.n_rows
@@ -466,27 +492,10 @@ class Predictor:
         binding.run()
         return dict(binding.outputs)
 
-    def _answers_of_rules(self) -> tuple[Prediction | None, ...]:
-        """The constant answer of each rule; None for a rule that abstains."""
-        answers: list[Prediction | None] = []
-        for rule in self.rules.rules if self.rules is not None else ():
-            if rule.abstains:
-                answers.append(None)
-                continue
-            scored = rule.score is not None and rule.label is not None
-            answers.append(
-                Prediction(
-                    tier="rule",
-                    label=rule.label,
-                    value=rule.value,
-                    scores={str(rule.label): float(rule.score or 0.0)} if scored else None,
-                    rule=rule.id,
-                    bundle=self.digest,
-                    version=self.version,
-                )
-            )
-        return tuple(answers)
-
     def golden_check(self) -> GoldenReport:
-        """Replays the bundle's golden rows on this machine (see ``golden.py``)."""
-        return replay(self.predict_many, self.golden, keys=self._keys, tolerance=float(self.config["tolerance"]))
+        """Replays the bundle's golden rows on this machine (see ``golden.py``); nothing is counted."""
+
+        def ask(records: Any) -> PredictionBatch:
+            return self._many(self.reader.read_many, records, counted=False)
+
+        return replay(ask, self.golden, keys=self._keys, tolerance=float(self.config["tolerance"]))

@@ -36,6 +36,7 @@ from edgeml.runtime.load import predictor_of
 from edgeml.runtime.onnx_scan import scan
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
+from edgeml.runtime.watching import drift_layout
 from edgeml.serving.confinement import Confinement, confine
 from edgeml.serving.faults import says_no_memory
 from edgeml.serving.limits import Limits
@@ -156,6 +157,8 @@ def _scan(bundle: Bundle) -> None:
 
 def _opened(bundle: Bundle) -> Predictor | TensorPredictor:
     try:
+        # Nothing is counted here, but what the worker would refuse to count by is refused now.
+        drift_layout(bundle)
         return predictor_of(bundle, max_rows=Limits().rows)
     except RequirementError as error:
         _refuse("requirement", error)

@@ -285,5 +285,5 @@ class Lineup:
 
 
 def _afresh(engine: Engine) -> Engine:
-    """The same bundle, with nothing counted yet."""
-    return Engine(engine.predictor, tally=Tally(engine.tally.deadline_ns), card=engine.card)
+    """The same bundle on a new trial: nothing is tallied yet. Drift goes on being counted since it was loaded."""
+    return Engine(engine.predictor, tally=Tally(engine.tally.deadline_ns), drift=engine.drift, card=engine.card)

@@ -8,6 +8,7 @@ from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_of, predictor_without_model
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
+from edgeml.runtime.watching import drift_layout, drift_monitor
 from edgeml.serving.data_plane import DataPlane, Handler
 from edgeml.serving.limits import Limits
 
@@ -75,11 +76,14 @@ def degraded_engine(bundle: Bundle, reason: str, *, max_rows: int) -> Engine:
 
 
 def _ready(predictor: Predictor | TensorPredictor, bundle: Bundle) -> Engine:
+    layout = drift_layout(bundle)
     check_golden_rows(predictor)
     warm(predictor)
+    # Only now: what was asked here is nobody's traffic.
+    drift = drift_monitor(layout, predictor) if layout is not None and isinstance(predictor, Predictor) else None
     deadline_ms = bundle.config.get("slo", {}).get("deadline_ms")
     deadline_ns = None if deadline_ms is None else int(deadline_ms * 1e6)
-    return Engine(predictor, tally=Tally(deadline_ns), card=bundle.members.get("CARD.md", b""))
+    return Engine(predictor, tally=Tally(deadline_ns), drift=drift, card=bundle.members.get("CARD.md", b""))
 
 
 def check_golden_rows(predictor: Predictor | TensorPredictor) -> int:

@@ -1,0 +1,422 @@
+"""DriftCounters and LaneCounters. Documentation: edgeml/kernels/drift_counters.pyi; the loops are in drift_counts.h.
+
+1. A layout is checked once, column by column: after that no record, whatever is in it, counts outside of the block.
+2. What a record adds is found first, in scratch of the caller's own; then it is added under the lock, which is held for
+   some integer additions and never while Python runs.
+3. One row is counted with the GIL held (it takes less than giving it away); batches are counted without it.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+
+cdef extern from "frame.h":
+    const char *EDGEML_FRAME_CAPSULE
+
+    ctypedef struct edgeml_frame:
+        int64_t n_rows
+        int64_t n_numbers
+        int64_t n_categories
+        int64_t n_texts
+
+
+cdef extern from "drift_counts.h":
+    enum:
+        EDGEML_C_NUMBER
+        EDGEML_C_CATEGORY
+        EDGEML_C_TEXT
+        EDGEML_C_WORDS
+        EDGEML_C_TIER
+        EDGEML_C_LABEL
+        EDGEML_C_CONFIDENCE
+        EDGEML_C_VALUE
+        EDGEML_C_COUNT
+        EDGEML_C_TEXT_BINS
+        EDGEML_C_SHARES
+        EDGEML_C_VOCABULARY_BITS
+        EDGEML_TIER_RULE
+        EDGEML_TIER_MODEL
+        EDGEML_TIER_FALLBACK
+
+    ctypedef struct edgeml_drift_column:
+        int32_t kind, slot, start, edge, n_edges, byte, n_bytes, sum
+
+    ctypedef struct edgeml_drift_layout:
+        int64_t n_columns
+        const edgeml_drift_column *columns
+        const double *edges
+        const uint8_t *bytes
+        const int64_t *label_values
+        int64_t n_label_values
+        const int32_t *rule_labels
+        int64_t n_rules
+        int64_t fallback_label
+
+    ctypedef struct edgeml_drift_numbers:
+        const void *data
+        int64_t columns
+        char type
+
+    ctypedef struct edgeml_drift_answers:
+        const uint8_t *tiers
+        const int32_t *rules
+        const int64_t *labels
+        edgeml_drift_numbers scores
+        edgeml_drift_numbers values
+        int raw_labels
+        int from_scores
+
+    ctypedef struct edgeml_drift_lock:
+        pass
+
+    void edgeml_drift_acquire(edgeml_drift_lock *) nogil
+    void edgeml_drift_release(edgeml_drift_lock *) nogil
+    int32_t edgeml_drift_next_word(const uint8_t *text, int64_t length, int64_t *at) nogil
+    void edgeml_drift_places(
+        const edgeml_drift_layout *, const edgeml_frame *, const edgeml_drift_answers *, int64_t first, int64_t m,
+        int32_t *places, double *sums) nogil
+    void edgeml_drift_add(
+        int64_t *counts, double *totals, const int32_t *places, int64_t n_places, const double *sums,
+        int64_t n_sums) nogil
+
+
+KINDS = ("number", "category", "text", "words", "tier", "label", "confidence", "value")
+COLUMN_FIELDS = sizeof(edgeml_drift_column) // sizeof(int32_t)
+VOCABULARY_BITS = 1 << EDGEML_C_VOCABULARY_BITS
+assert len(KINDS) == EDGEML_C_COUNT
+
+cdef enum:
+    CHUNK = 8192       # places found before they are added: 32 KB of scratch stay in the first-level cache
+    LARGEST = 1 << 28
+    VOCABULARY_BYTES = 1 << 13
+
+
+cdef void *_copied(object array, str formats, Py_ssize_t itemsize, int64_t *count, str name) except NULL:
+    """A copy of a flat array; its number of items."""
+    cdef Py_buffer view
+    cdef void *copy
+    PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    try:
+        if view.ndim != 1 or view.itemsize != itemsize or view.format.decode() not in formats:
+            raise ValueError(f"{name}: not a flat array of the right type")
+        if view.len > LARGEST:
+            raise ValueError(f"{name}: too long")
+        count[0] = view.len // itemsize
+        copy = malloc(view.len if view.len > 0 else 1)
+        if copy == NULL:
+            raise MemoryError
+        if view.len > 0:
+            memcpy(copy, view.buf, view.len)
+        return copy
+    finally:
+        PyBuffer_Release(&view)
+
+
+def word_buckets(text not None):
+    cdef const uint8_t[::1] given = text
+    cdef int64_t at = 0, length = given.shape[0]
+    cdef int32_t bucket
+    found = []
+    while length > 0:
+        bucket = edgeml_drift_next_word(&given[0], length, &at)
+        if bucket < 0:
+            break
+        found.append(bucket)
+    return found
+
+
+@cython.final
+cdef class _Numbers:
+    """A buffer of scores, labels or values, held for as long as it is read."""
+
+    cdef Py_buffer view
+    cdef bint held
+    cdef edgeml_drift_numbers numbers
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+    cdef int hold(self, object array, int64_t rows, str name) except -1:
+        """Rows of numbers: [rows] or [rows, k]; where rows is 1 also [k]."""
+        if array is None:
+            return 0
+        PyObject_GetBuffer(array, &self.view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        self.held = True
+        kind = self.view.format.decode()
+        size = self.view.itemsize
+        if not ((kind == "d" and size == 8) or (kind == "f" and size == 4) or (kind in "lq" and size == 8)):
+            raise ValueError(f"{name}: neither float64, float32 nor int64")
+        if self.view.ndim == 1 and rows == 1:
+            self.numbers.columns = self.view.shape[0]
+        elif self.view.ndim in (1, 2) and self.view.shape[0] == rows:
+            self.numbers.columns = self.view.shape[1] if self.view.ndim == 2 else 1
+        else:
+            raise ValueError(f"{name}: not one row of numbers for each of {rows} records")
+        self.numbers.type = b"q"[0] if kind in "lq" else ord(kind)
+        self.numbers.data = self.view.buf
+        return 0
+
+
+@cython.final
+cdef class DriftCounters:
+    cdef edgeml_drift_layout layout
+    cdef edgeml_drift_lock *lock
+    cdef int64_t *block
+    cdef double *totals
+    cdef void *memory[5]
+    cdef readonly int64_t size
+    cdef readonly int64_t n_sums
+    cdef int64_t n_rows, n_edges, n_bytes
+    cdef int64_t n_numbers, n_categories, n_texts
+
+    def __init__(
+        self,
+        *,
+        columns,
+        edges,
+        codes,
+        int64_t size,
+        int64_t n_sums,
+        label_values,
+        rule_labels,
+        int64_t fallback_label,
+    ):
+        if self.lock != NULL:
+            raise TypeError("counters are made once")
+        cdef int64_t n = 0, at
+        cdef edgeml_drift_layout *l = &self.layout
+        if not (0 <= size <= LARGEST and 0 <= n_sums <= LARGEST):
+            raise ValueError("size or n_sums is out of range")
+        self.lock = <edgeml_drift_lock *> calloc(1, sizeof(edgeml_drift_lock))
+        self.block = <int64_t *> calloc(max(1, size), sizeof(int64_t))
+        self.totals = <double *> calloc(max(1, 2 * n_sums), sizeof(double))
+        if self.lock == NULL or self.block == NULL or self.totals == NULL:
+            raise MemoryError
+        edgeml_drift_release(self.lock)
+        self.size, self.n_sums = size, n_sums
+        self.memory[0] = _copied(columns, "il", sizeof(int32_t), &n, "columns")
+        self.memory[1] = _copied(edges, "d", sizeof(double), &self.n_edges, "edges")
+        self.memory[2] = _copied(codes, "B", 1, &self.n_bytes, "codes")
+        self.memory[3] = _copied(label_values, "lq", sizeof(int64_t), &l.n_label_values, "label_values")
+        self.memory[4] = _copied(rule_labels, "il", sizeof(int32_t), &l.n_rules, "rule_labels")
+        if n % COLUMN_FIELDS:
+            raise ValueError(f"columns: a column has {COLUMN_FIELDS} numbers")
+        l.n_columns = n // COLUMN_FIELDS
+        l.columns = <edgeml_drift_column *> self.memory[0]
+        l.edges = <double *> self.memory[1]
+        l.bytes = <uint8_t *> self.memory[2]
+        l.label_values = <int64_t *> self.memory[3]
+        l.rule_labels = <int32_t *> self.memory[4]
+        l.fallback_label = fallback_label
+        for at in range(l.n_columns):
+            complaint = self._complaint(&l.columns[at])
+            if complaint:
+                raise ValueError(f"column {at}: {complaint}")
+
+    def __dealloc__(self):
+        cdef int at
+        free(self.lock)
+        free(self.block)
+        free(self.totals)
+        for at in range(5):
+            free(self.memory[at])
+
+    cdef str _complaint(self, const edgeml_drift_column *c):
+        """What is wrong with a column: empty where it stays inside the block; notes what a frame must have."""
+        cdef int64_t bins = 0, i
+        if not 0 <= c.kind < EDGEML_C_COUNT:
+            return f"there is no kind {c.kind}"
+        if min(c.slot, c.start, c.edge, c.n_edges, c.byte, c.n_bytes, c.sum) < 0:
+            return "a negative number"
+        if <int64_t> c.edge + c.n_edges > self.n_edges:
+            return "edges beyond the end"
+        if <int64_t> c.byte + c.n_bytes > self.n_bytes:
+            return "codes beyond the end"
+        for i in range(c.n_edges):
+            if not self.layout.edges[c.edge + i] == self.layout.edges[c.edge + i]:
+                return "an edge is not a number"
+            if i and not self.layout.edges[c.edge + i - 1] < self.layout.edges[c.edge + i]:
+                return "edges do not rise"
+        if c.kind == EDGEML_C_NUMBER or c.kind == EDGEML_C_VALUE:
+            bins = c.n_edges + 2
+            if c.sum >= self.n_sums:
+                return f"there is no sum {c.sum}"
+        elif c.kind == EDGEML_C_CONFIDENCE:
+            bins = c.n_edges + 1
+        elif c.kind == EDGEML_C_TEXT:
+            bins = 1 + EDGEML_C_TEXT_BINS
+        elif c.kind == EDGEML_C_WORDS:
+            bins = 2 + EDGEML_C_SHARES
+            if c.n_bytes != VOCABULARY_BYTES:
+                return f"a vocabulary has {VOCABULARY_BYTES} bytes"
+        elif c.kind == EDGEML_C_TIER:
+            bins = 3
+        else:
+            bins = 2 if c.kind == EDGEML_C_CATEGORY else 1
+            for i in range(c.n_bytes):
+                bins = max(bins, self.layout.bytes[c.byte + i] + 1)
+        if c.start + bins > self.size:
+            return f"bins beyond the block of {self.size}"
+        if c.kind == EDGEML_C_NUMBER:
+            self.n_numbers = max(self.n_numbers, c.slot + 1)
+        elif c.kind == EDGEML_C_CATEGORY:
+            self.n_categories = max(self.n_categories, c.slot + 1)
+        elif c.kind <= EDGEML_C_WORDS:
+            self.n_texts = max(self.n_texts, c.slot + 1)
+        return ""
+
+    cdef const edgeml_frame *_frame(self, object capsule) except NULL:
+        cdef const edgeml_frame *frame = <const edgeml_frame *> PyCapsule_GetPointer(capsule, EDGEML_FRAME_CAPSULE)
+        if (
+            frame.n_numbers < self.n_numbers
+            or frame.n_categories < self.n_categories
+            or frame.n_texts < self.n_texts
+        ):
+            raise ValueError("the frame has fewer columns than are counted; fill it with the same schema's reader")
+        return frame
+
+    cdef void _add(self, const int32_t *places, int64_t n_places, const double *sums, int64_t n_rows) noexcept nogil:
+        edgeml_drift_acquire(self.lock)
+        edgeml_drift_add(self.block, self.totals, places, n_places, sums, 2 * self.n_sums)
+        self.n_rows += n_rows
+        edgeml_drift_release(self.lock)
+
+    def observe(self, capsule, *, tiers, rule_index, label_index=None, scores=None, values=None):
+        cdef const edgeml_frame *frame = self._frame(capsule)
+        cdef int64_t n = frame.n_rows, first = 0, m
+        cdef edgeml_drift_answers answers
+        cdef const uint8_t[::1] tier_of = tiers
+        cdef const int32_t[::1] rule_of = rule_index
+        cdef const int64_t[::1] label_of
+        cdef _Numbers given_scores = _Numbers.__new__(_Numbers), given_values = _Numbers.__new__(_Numbers)
+        cdef int32_t *places
+        cdef double *sums
+        if tier_of.shape[0] != n or rule_of.shape[0] != n:
+            raise ValueError(f"tiers and rule_index have not one value for each of {n} records")
+        if n == 0:
+            return
+        memset(&answers, 0, sizeof(answers))
+        answers.tiers, answers.rules = &tier_of[0], &rule_of[0]
+        for m in range(n):
+            if tier_of[m] > EDGEML_TIER_FALLBACK:
+                raise ValueError(f"there is no tier {tier_of[m]}")
+        if label_index is not None:
+            label_of = label_index
+            if label_of.shape[0] != n:
+                raise ValueError(f"label_index has not one value for each of {n} records")
+            answers.labels = &label_of[0]
+        given_scores.hold(scores, n, "scores")
+        given_values.hold(values, n, "values")
+        answers.scores, answers.values = given_scores.numbers, given_values.numbers
+        cdef int64_t rows = max(1, min(n, CHUNK // max(1, self.layout.n_columns)))
+        places = <int32_t *> malloc(max(1, rows * self.layout.n_columns) * sizeof(int32_t))
+        sums = <double *> malloc(max(1, 2 * self.n_sums) * sizeof(double))
+        try:
+            if places == NULL or sums == NULL:
+                raise MemoryError
+            with nogil:
+                while first < n:
+                    m = min(rows, n - first)
+                    memset(sums, 0, 2 * self.n_sums * sizeof(double))
+                    edgeml_drift_places(&self.layout, frame, &answers, first, m, places, sums)
+                    self._add(places, m * self.layout.n_columns, sums, m)
+                    first += m
+        finally:
+            free(places)
+            free(sums)
+
+    @property
+    def rows(self):
+        cdef int64_t n
+        edgeml_drift_acquire(self.lock)
+        n = self.n_rows
+        edgeml_drift_release(self.lock)
+        return n
+
+    def snapshot(self):
+        counts = PyBytes_FromStringAndSize(NULL, self.size * sizeof(int64_t))
+        sums = PyBytes_FromStringAndSize(NULL, 2 * self.n_sums * sizeof(double))
+        cdef int64_t rows
+        edgeml_drift_acquire(self.lock)
+        memcpy(PyBytes_AS_STRING(counts), self.block, self.size * sizeof(int64_t))
+        memcpy(PyBytes_AS_STRING(sums), self.totals, 2 * self.n_sums * sizeof(double))
+        rows = self.n_rows
+        edgeml_drift_release(self.lock)
+        return rows, counts, sums
+
+    def __sizeof__(self):
+        return (
+            object.__sizeof__(self)
+            + sizeof(edgeml_drift_lock)
+            + (self.size + self.layout.n_label_values) * sizeof(int64_t)
+            + (2 * self.n_sums + self.n_edges) * sizeof(double)
+            + self.layout.n_columns * sizeof(edgeml_drift_column)
+            + self.n_bytes
+            + self.layout.n_rules * sizeof(int32_t)
+        )
+
+
+@cython.final
+cdef class LaneCounters:
+    cdef DriftCounters counters
+    cdef object capsule
+    cdef const edgeml_frame *frame
+    cdef edgeml_drift_answers answers
+    cdef uint8_t tier
+    cdef int32_t rule_of
+    cdef _Numbers scores, labels, values
+    cdef int32_t *places
+    cdef double *sums
+
+    def __init__(self, DriftCounters counters not None, capsule, *, scores=None, label=None, value=None):
+        if self.counters is not None:
+            raise TypeError("lane counters are made once")
+        self.frame = counters._frame(capsule)
+        self.scores, self.labels = _Numbers.__new__(_Numbers), _Numbers.__new__(_Numbers)
+        self.values = _Numbers.__new__(_Numbers)
+        self.scores.hold(scores, 1, "scores")
+        self.labels.hold(label, 1, "label")
+        self.values.hold(value, 1, "value")
+        if label is not None and (self.labels.numbers.type != b"q"[0] or self.labels.numbers.columns < 1):
+            raise ValueError("label: not one int64")
+        if scores is not None and self.scores.numbers.columns < 1:
+            raise ValueError("scores: there are none")
+        self.places = <int32_t *> malloc(max(1, counters.layout.n_columns) * sizeof(int32_t))
+        self.sums = <double *> malloc(max(1, 2 * counters.n_sums) * sizeof(double))
+        if self.places == NULL or self.sums == NULL:
+            raise MemoryError
+        self.answers.tiers, self.answers.rules = &self.tier, &self.rule_of
+        self.answers.scores, self.answers.values = self.scores.numbers, self.values.numbers
+        self.answers.labels = <const int64_t *> self.labels.numbers.data
+        self.answers.raw_labels = label is not None
+        self.answers.from_scores = label is None and scores is not None
+        self.capsule, self.counters = capsule, counters
+
+    def __dealloc__(self):
+        free(self.places)
+        free(self.sums)
+
+    cdef object _count(self, uint8_t tier, int32_t rule):
+        cdef DriftCounters counters = self.counters
+        if counters is None or self.frame.n_rows < 1:
+            raise ValueError("the frame has no row")
+        self.tier, self.rule_of = tier, rule
+        memset(self.sums, 0, 2 * counters.n_sums * sizeof(double))
+        edgeml_drift_places(&counters.layout, self.frame, &self.answers, 0, 1, self.places, self.sums)
+        counters._add(self.places, counters.layout.n_columns, self.sums, 1)
+        return None
+
+    def rule(self, int32_t rule):
+        return self._count(EDGEML_TIER_RULE, rule)
+
+    def model(self):
+        return self._count(EDGEML_TIER_MODEL, -1)
+
+    def fallback(self):
+        return self._count(EDGEML_TIER_FALLBACK, -1)

@@ -1,0 +1,290 @@
+/* Where a record counts: for every watched column the one bin that the record's value falls into.
+ *
+ * 1. Finding the bins reads the Frame and the answers and writes to scratch only; adding them to the counters is a
+ *    second, much shorter step, which alone stands under the lock.
+ * 2. A column was checked when the counters were made: no place that is found here lies outside of its bins.
+ * 3. Counts are integers, so that counters merge exactly, in any order.
+ *
+ * No Python here: everything may run without the GIL.
+ */
+#ifndef EDGEML_DRIFT_COUNTS_H
+#define EDGEML_DRIFT_COUNTS_H
+
+#include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "frame.h"
+
+/* Kinds of column; the numbers are those of KINDS in drift_counters.pyi. Those up to WORDS read the Frame. */
+enum {
+    EDGEML_C_NUMBER = 0,
+    EDGEML_C_CATEGORY = 1,
+    EDGEML_C_TEXT = 2,
+    EDGEML_C_WORDS = 3,
+    EDGEML_C_TIER = 4,
+    EDGEML_C_LABEL = 5,
+    EDGEML_C_CONFIDENCE = 6,
+    EDGEML_C_VALUE = 7,
+    EDGEML_C_COUNT = 8,
+};
+
+enum { EDGEML_C_TEXT_BINS = 17, EDGEML_C_SHARES = 10, EDGEML_C_VOCABULARY_BITS = 16 };
+
+enum { EDGEML_TIER_RULE = 0, EDGEML_TIER_MODEL = 1, EDGEML_TIER_FALLBACK = 2 };
+
+typedef struct {
+    int32_t kind;
+    int32_t slot;             /* column of the Frame's bank; of VALUE: which number of the answer */
+    int32_t start;            /* place of the first bin */
+    int32_t edge, n_edges;    /* NUMBER, CONFIDENCE, VALUE: into the edges */
+    int32_t byte, n_bytes;    /* CATEGORY, LABEL: bin of each code; WORDS: the vocabulary's bitmap */
+    int32_t sum;              /* NUMBER, VALUE: which pair of sums */
+} edgeml_drift_column;
+
+typedef struct {
+    int64_t n_columns;
+    const edgeml_drift_column *columns;
+    const double *edges;
+    const uint8_t *bytes;
+    const int64_t *label_values; /* raw value of each label, where the model gives raw ones */
+    int64_t n_label_values;
+    const int32_t *rule_labels; /* label of each rule's answer, -1 for none */
+    int64_t n_rules;
+    int64_t fallback_label;
+} edgeml_drift_layout;
+
+/* An array of numbers of one of the types that models give. */
+typedef struct {
+    const void *data; /* NULL: there is none */
+    int64_t columns;
+    char type; /* 'd', 'f', or 'q' (int64) */
+} edgeml_drift_numbers;
+
+/* The answers to the rows of a Frame. */
+typedef struct {
+    const uint8_t *tiers;
+    const int32_t *rules;        /* read where the tier is RULE */
+    const int64_t *labels;       /* index of the label; read where the tier is MODEL */
+    edgeml_drift_numbers scores; /* likewise */
+    edgeml_drift_numbers values;
+    int raw_labels;  /* labels are raw values, to be looked up */
+    int from_scores; /* the label is that of the largest score */
+} edgeml_drift_answers;
+
+typedef struct {
+    atomic_flag flag;
+} edgeml_drift_lock;
+
+static inline void edgeml_drift_acquire(edgeml_drift_lock *lock) {
+    /* Held for as long as it takes to add some integers: whoever waits longer waits for a thread that does not run. */
+    int turns = 0;
+    while (atomic_flag_test_and_set_explicit(&lock->flag, memory_order_acquire))
+        if (++turns > 64) sched_yield();
+}
+
+static inline void edgeml_drift_release(edgeml_drift_lock *lock) {
+    atomic_flag_clear_explicit(&lock->flag, memory_order_release);
+}
+
+static inline double edgeml_drift_number(const edgeml_drift_numbers *given, int64_t row, int64_t column) {
+    int64_t at = row * given->columns + column;
+    if (given->type == 'd') return ((const double *)given->data)[at];
+    if (given->type == 'f') return (double)((const float *)given->data)[at];
+    return (double)((const int64_t *)given->data)[at];
+}
+
+/* How many edges are at most v, where the bin before the last edge is closed; v is no NaN. */
+static inline int32_t edgeml_drift_bin(const double *edges, int32_t n, double v) {
+    if (n == 0) return 0;
+    const double *base = edges;
+    int32_t left = n;
+    while (left > 1) {
+        int32_t half = left >> 1;
+        base += half & -(int32_t)(base[half - 1] <= v); /* no branch: which way it goes is what cannot be foreseen */
+        left -= half;
+    }
+    return (int32_t)(base - edges) + (*base <= v) - (v == edges[n - 1]);
+}
+
+static inline int32_t edgeml_drift_length_bin(int64_t length) {
+    if (length < 2) return 0;
+    int32_t power = 63 - __builtin_clzll((unsigned long long)length);
+    return power < EDGEML_C_TEXT_BINS ? power : EDGEML_C_TEXT_BINS - 1;
+}
+
+/* The word characters, lower case; 0 for what stands between words. */
+static const uint8_t edgeml_drift_letters[256] = {
+    ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5', ['6'] = '6', ['7'] = '7', ['8'] = '8',
+    ['9'] = '9',
+#define EDGEML_LETTER(lower, upper) [lower] = lower, [upper] = lower
+    EDGEML_LETTER('a', 'A'), EDGEML_LETTER('b', 'B'), EDGEML_LETTER('c', 'C'), EDGEML_LETTER('d', 'D'),
+    EDGEML_LETTER('e', 'E'), EDGEML_LETTER('f', 'F'), EDGEML_LETTER('g', 'G'), EDGEML_LETTER('h', 'H'),
+    EDGEML_LETTER('i', 'I'), EDGEML_LETTER('j', 'J'), EDGEML_LETTER('k', 'K'), EDGEML_LETTER('l', 'L'),
+    EDGEML_LETTER('m', 'M'), EDGEML_LETTER('n', 'N'), EDGEML_LETTER('o', 'O'), EDGEML_LETTER('p', 'P'),
+    EDGEML_LETTER('q', 'Q'), EDGEML_LETTER('r', 'R'), EDGEML_LETTER('s', 'S'), EDGEML_LETTER('t', 'T'),
+    EDGEML_LETTER('u', 'U'), EDGEML_LETTER('v', 'V'), EDGEML_LETTER('w', 'W'), EDGEML_LETTER('x', 'X'),
+    EDGEML_LETTER('y', 'Y'), EDGEML_LETTER('z', 'Z'),
+#undef EDGEML_LETTER
+};
+
+static inline uint8_t edgeml_drift_letter(uint8_t byte) { return byte < 0x80 ? edgeml_drift_letters[byte] : byte; }
+
+/* FNV-1a, 64 bits, folded to those of the vocabulary; *at goes behind the word. -1 where there is no further word. */
+static inline int32_t edgeml_drift_next_word(const uint8_t *text, int64_t length, int64_t *at) {
+    int64_t i = *at;
+    uint64_t hash = 0xcbf29ce484222325u;
+    uint8_t letter = 0;
+    while (i < length && !(letter = edgeml_drift_letter(text[i]))) i++;
+    if (i == length) {
+        *at = i;
+        return -1;
+    }
+    do {
+        hash = (hash ^ letter) * 0x100000001b3u;
+        i++;
+    } while (i < length && (letter = edgeml_drift_letter(text[i])));
+    *at = i;
+    hash ^= hash >> 32;
+    hash ^= hash >> 16;
+    return (int32_t)(hash & ((1u << EDGEML_C_VOCABULARY_BITS) - 1));
+}
+
+/* 0: there are no words; 1 + i: the share of words that are not in the vocabulary is in the i-th tenth. */
+static inline int32_t edgeml_drift_share(const uint8_t *vocabulary, const uint8_t *text, int64_t length) {
+    int64_t at = 0, words = 0, known = 0;
+    int32_t bucket;
+    while ((bucket = edgeml_drift_next_word(text, length, &at)) >= 0) {
+        words++;
+        known += vocabulary[bucket >> 3] >> (bucket & 7) & 1;
+    }
+    if (words == 0) return 0;
+    int64_t tenth = (words - known) * EDGEML_C_SHARES / words;
+    return 1 + (int32_t)(tenth < EDGEML_C_SHARES ? tenth : EDGEML_C_SHARES - 1);
+}
+
+/* Index of the label that was answered, -1 for none. */
+static inline int64_t edgeml_drift_label(const edgeml_drift_layout *l, const edgeml_drift_answers *a, int64_t row) {
+    if (a->tiers[row] == EDGEML_TIER_RULE) {
+        int64_t rule = a->rules[row];
+        return rule >= 0 && rule < l->n_rules ? l->rule_labels[rule] : -1;
+    }
+    if (a->tiers[row] == EDGEML_TIER_FALLBACK) return l->fallback_label;
+    if (a->from_scores) {
+        int64_t best = 0;
+        double most = edgeml_drift_number(&a->scores, row, 0);
+        for (int64_t i = 1; i < a->scores.columns; i++) {
+            double score = edgeml_drift_number(&a->scores, row, i);
+            if (score > most) {
+                most = score;
+                best = i;
+            }
+        }
+        return best;
+    }
+    if (a->labels == NULL) return -1;
+    if (!a->raw_labels) return a->labels[row];
+    for (int64_t i = 0; i < l->n_label_values; i++)
+        if (l->label_values[i] == a->labels[row]) return i;
+    return -1;
+}
+
+/* Bin of an answer's column, -1 where the row does not count in it. */
+static inline int32_t edgeml_drift_answer_bin(const edgeml_drift_layout *l, const edgeml_drift_column *c,
+                                              const edgeml_drift_answers *a, int64_t row) {
+    int by_model = a->tiers[row] == EDGEML_TIER_MODEL;
+    if (c->kind == EDGEML_C_TIER) return a->tiers[row];
+    if (c->kind == EDGEML_C_LABEL) {
+        int64_t label = edgeml_drift_label(l, a, row);
+        return label >= 0 && label < c->n_bytes ? l->bytes[c->byte + label] : 0;
+    }
+    if (c->kind == EDGEML_C_CONFIDENCE) {
+        if (!by_model || a->scores.data == NULL || a->scores.columns < 1) return -1;
+        double most = edgeml_drift_number(&a->scores, row, 0);
+        for (int64_t i = 1; i < a->scores.columns; i++) {
+            double score = edgeml_drift_number(&a->scores, row, i);
+            most = score > most ? score : most;
+        }
+        return isnan(most) ? -1 : edgeml_drift_bin(l->edges + c->edge, c->n_edges, most);
+    }
+    const edgeml_drift_numbers *given = a->values.data != NULL ? &a->values : &a->scores;
+    if (!by_model || given->data == NULL || c->slot >= given->columns) return -1;
+    double value = edgeml_drift_number(given, row, c->slot);
+    return isnan(value) ? 0 : 1 + edgeml_drift_bin(l->edges + c->edge, c->n_edges, value);
+}
+
+static inline void edgeml_drift_sum(double *sums, const edgeml_drift_column *c, double value) {
+    sums[2 * c->sum] += value;
+    sums[2 * c->sum + 1] += value * value;
+}
+
+/* Places of rows first .. first + m - 1, column by column: places[column * m + row], -1 where there is nothing to count;
+   and what they add to the sums, which the caller has set to nought. */
+static inline void edgeml_drift_places(const edgeml_drift_layout *l, const edgeml_frame *f,
+                                       const edgeml_drift_answers *a, int64_t first, int64_t m, int32_t *places,
+                                       double *sums) {
+    for (int64_t j = 0; j < l->n_columns; j++, places += m) {
+        const edgeml_drift_column *c = &l->columns[j];
+        int32_t start = c->start;
+        switch (c->kind) {
+            case EDGEML_C_NUMBER: {
+                const double *values = f->numbers + c->slot * f->capacity + first, *edges = l->edges + c->edge;
+                for (int64_t i = 0; i < m; i++) {
+                    double value = values[i];
+                    if (isnan(value)) {
+                        places[i] = start;
+                        continue;
+                    }
+                    places[i] = start + 1 + edgeml_drift_bin(edges, c->n_edges, value);
+                    edgeml_drift_sum(sums, c, value);
+                }
+                break;
+            }
+            case EDGEML_C_CATEGORY: {
+                const int32_t *codes = f->codes + c->slot * f->capacity + first;
+                const uint8_t *bins = l->bytes + c->byte;
+                for (int64_t i = 0; i < m; i++) {
+                    int32_t code = codes[i];
+                    int32_t bin = code >= 0 && code < c->n_bytes ? bins[code] : code == EDGEML_MISSING ? 0 : 1;
+                    places[i] = start + bin;
+                }
+                break;
+            }
+            case EDGEML_C_TEXT:
+            case EDGEML_C_WORDS: {
+                const edgeml_text *texts = f->texts + c->slot * f->capacity + first;
+                for (int64_t i = 0; i < m; i++) {
+                    if (texts[i].length < 0) {
+                        places[i] = start;
+                        continue;
+                    }
+                    const uint8_t *text = (const uint8_t *)f->arena + texts[i].offset;
+                    places[i] = start + 1 + (c->kind == EDGEML_C_TEXT
+                                                 ? edgeml_drift_length_bin(texts[i].length)
+                                                 : edgeml_drift_share(l->bytes + c->byte, text, texts[i].length));
+                }
+                break;
+            }
+            default:
+                for (int64_t i = 0; i < m; i++) {
+                    int32_t bin = edgeml_drift_answer_bin(l, c, a, first + i);
+                    places[i] = bin < 0 ? -1 : start + bin;
+                    if (c->kind == EDGEML_C_VALUE && bin > 0)
+                        edgeml_drift_sum(sums, c,
+                                         edgeml_drift_number(a->values.data != NULL ? &a->values : &a->scores,
+                                                             first + i, c->slot));
+                }
+        }
+    }
+}
+
+/* Adds what was found. */
+static inline void edgeml_drift_add(int64_t *counts, double *totals, const int32_t *places, int64_t n_places,
+                                    const double *sums, int64_t n_sums) {
+    for (int64_t i = 0; i < n_places; i++)
+        if (places[i] >= 0) counts[places[i]]++;
+    for (int64_t i = 0; i < n_sums; i++) totals[i] += sums[i];
+}
+
+#endif
