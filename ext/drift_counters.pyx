@@ -10,6 +10,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -36,6 +37,7 @@ cdef extern from "drift_counts.h":
         EDGEML_C_CONFIDENCE
         EDGEML_C_VALUE
         EDGEML_C_COUNT
+        EDGEML_C_MAX_EDGES
         EDGEML_C_TEXT_BINS
         EDGEML_C_SHARES
         EDGEML_C_VOCABULARY_BITS
@@ -46,10 +48,13 @@ cdef extern from "drift_counts.h":
     ctypedef struct edgeml_drift_column:
         int32_t kind, slot, start, edge, n_edges, byte, n_bytes, sum
 
+    ctypedef struct edgeml_drift_edges:
+        double *edges
+
     ctypedef struct edgeml_drift_layout:
         int64_t n_columns
         const edgeml_drift_column *columns
-        const double *edges
+        const edgeml_drift_edges *edges
         const uint8_t *bytes
         const int64_t *label_values
         int64_t n_label_values
@@ -76,6 +81,7 @@ cdef extern from "drift_counts.h":
 
     void edgeml_drift_acquire(edgeml_drift_lock *) nogil
     void edgeml_drift_release(edgeml_drift_lock *) nogil
+    void edgeml_drift_fill(edgeml_drift_edges *, const double *edges, int32_t n) nogil
     int32_t edgeml_drift_next_word(const uint8_t *text, int64_t length, int64_t *at) nogil
     void edgeml_drift_places(
         const edgeml_drift_layout *, const edgeml_frame *, const edgeml_drift_answers *, int64_t first, int64_t m,
@@ -169,10 +175,11 @@ cdef class DriftCounters:
     cdef edgeml_drift_lock *lock
     cdef int64_t *block
     cdef double *totals
-    cdef void *memory[5]
+    cdef void *memory[6]
+    cdef bint ready
     cdef readonly int64_t size
     cdef readonly int64_t n_sums
-    cdef int64_t n_rows, n_edges, n_bytes
+    cdef int64_t n_rows, n_edges, n_tables, n_bytes
     cdef int64_t n_numbers, n_categories, n_texts
 
     def __init__(
@@ -209,7 +216,6 @@ cdef class DriftCounters:
             raise ValueError(f"columns: a column has {COLUMN_FIELDS} numbers")
         l.n_columns = n // COLUMN_FIELDS
         l.columns = <edgeml_drift_column *> self.memory[0]
-        l.edges = <double *> self.memory[1]
         l.bytes = <uint8_t *> self.memory[2]
         l.label_values = <int64_t *> self.memory[3]
         l.rule_labels = <int32_t *> self.memory[4]
@@ -218,17 +224,46 @@ cdef class DriftCounters:
             complaint = self._complaint(&l.columns[at])
             if complaint:
                 raise ValueError(f"column {at}: {complaint}")
+        self._arrange_edges()
+        self.ready = True
+
+    cdef bint _has_edges(self, int32_t kind) noexcept:
+        return kind == EDGEML_C_NUMBER or kind == EDGEML_C_CONFIDENCE or kind == EDGEML_C_VALUE
+
+    cdef int _arrange_edges(self) except -1:
+        """Puts the edges of each column into the form in which they are searched."""
+        cdef edgeml_drift_column *columns = <edgeml_drift_column *> self.memory[0]
+        cdef const double *edges = <const double *> self.memory[1]
+        cdef edgeml_drift_edges *made
+        cdef int64_t at
+        for at in range(self.layout.n_columns):
+            self.n_tables += self._has_edges(columns[at].kind)
+        made = <edgeml_drift_edges *> calloc(max(1, self.n_tables), sizeof(edgeml_drift_edges))
+        if made == NULL:
+            raise MemoryError
+        self.memory[5] = made
+        self.layout.edges = made
+        self.n_tables = 0
+        for at in range(self.layout.n_columns):
+            if self._has_edges(columns[at].kind):
+                edgeml_drift_fill(&made[self.n_tables], edges + columns[at].edge, columns[at].n_edges)
+                columns[at].edge = <int32_t> self.n_tables
+                self.n_tables += 1
+        free(self.memory[1])
+        self.memory[1] = NULL
+        return 0
 
     def __dealloc__(self):
         cdef int at
         free(self.lock)
         free(self.block)
         free(self.totals)
-        for at in range(5):
+        for at in range(6):
             free(self.memory[at])
 
     cdef str _complaint(self, const edgeml_drift_column *c):
         """What is wrong with a column: empty where it stays inside the block; notes what a frame must have."""
+        cdef const double *edges
         cdef int64_t bins = 0, i
         if not 0 <= c.kind < EDGEML_C_COUNT:
             return f"there is no kind {c.kind}"
@@ -236,12 +271,15 @@ cdef class DriftCounters:
             return "a negative number"
         if <int64_t> c.edge + c.n_edges > self.n_edges:
             return "edges beyond the end"
+        if c.n_edges > EDGEML_C_MAX_EDGES:
+            return f"more than {EDGEML_C_MAX_EDGES} edges"
         if <int64_t> c.byte + c.n_bytes > self.n_bytes:
             return "codes beyond the end"
+        edges = <const double *> self.memory[1] + c.edge
         for i in range(c.n_edges):
-            if not self.layout.edges[c.edge + i] == self.layout.edges[c.edge + i]:
-                return "an edge is not a number"
-            if i and not self.layout.edges[c.edge + i - 1] < self.layout.edges[c.edge + i]:
+            if not -INFINITY < edges[i] < INFINITY:
+                return "an edge is not finite"
+            if i and not edges[i - 1] < edges[i]:
                 return "edges do not rise"
         if c.kind == EDGEML_C_NUMBER or c.kind == EDGEML_C_VALUE:
             bins = c.n_edges + 2
@@ -271,7 +309,13 @@ cdef class DriftCounters:
             self.n_texts = max(self.n_texts, c.slot + 1)
         return ""
 
+    cdef int _made(self) except -1:
+        if not self.ready:
+            raise ValueError("the counters were not made")
+        return 0
+
     cdef const edgeml_frame *_frame(self, object capsule) except NULL:
+        self._made()
         cdef const edgeml_frame *frame = <const edgeml_frame *> PyCapsule_GetPointer(capsule, EDGEML_FRAME_CAPSULE)
         if (
             frame.n_numbers < self.n_numbers
@@ -334,12 +378,14 @@ cdef class DriftCounters:
     @property
     def rows(self):
         cdef int64_t n
+        self._made()
         edgeml_drift_acquire(self.lock)
         n = self.n_rows
         edgeml_drift_release(self.lock)
         return n
 
     def snapshot(self):
+        self._made()
         counts = PyBytes_FromStringAndSize(NULL, self.size * sizeof(int64_t))
         sums = PyBytes_FromStringAndSize(NULL, 2 * self.n_sums * sizeof(double))
         cdef int64_t rows
@@ -355,7 +401,8 @@ cdef class DriftCounters:
             object.__sizeof__(self)
             + sizeof(edgeml_drift_lock)
             + (self.size + self.layout.n_label_values) * sizeof(int64_t)
-            + (2 * self.n_sums + self.n_edges) * sizeof(double)
+            + 2 * self.n_sums * sizeof(double)
+            + self.n_tables * sizeof(edgeml_drift_edges)
             + self.layout.n_columns * sizeof(edgeml_drift_column)
             + self.n_bytes
             + self.layout.n_rules * sizeof(int32_t)

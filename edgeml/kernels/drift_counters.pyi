@@ -47,7 +47,7 @@ class DriftCounters:
 
     Args:
         columns: int32[8 n], flat: the columns.
-        edges: float64: the edges of all columns, rising within each.
+        edges: float64: the edges of all columns; finite, rising within each, at most 63 of one column.
         codes: uint8: the bins of codes and the vocabularies (8,192 bytes; bit b is bit b % 8 of byte b // 8).
         size: Counters in the block.
         n_sums: Pairs of sums.

@@ -22,7 +22,7 @@ from edgeml.errors import BundleError
 MEMBER = "reference.json"
 FORMAT = 1
 MAX_COLUMNS = 2_000
-MAX_EDGES = 65
+MAX_EDGES = 63
 MAX_LEVELS = 64
 TEXT_BINS = 17
 SHARES = 10
