@@ -119,6 +119,30 @@ def number_reference(values: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
+def output_reference(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Bins and counts of what a model gave: as for a number, but that no edge is a value.
+
+    On another processor, or in another runtime, the same model gives values that differ in their last digits. A value
+    that many rows have, such as a leaf of a tree, must not fall into another bin for that.
+    """
+    document = number_reference(values)
+    if not document["edges"]:
+        return document
+    distinct = np.unique(values[~np.isnan(values)])
+    inner = np.array(document["edges"][1:-1])
+    after = np.searchsorted(distinct, inner)
+    between = distinct[after - 1] / 2 + distinct[after] / 2
+    ends = [distinct[0] - _margin(distinct[0]), distinct[-1] + _margin(distinct[-1])]
+    edges = np.unique(np.concatenate([between, ends]))
+    counts, _ = np.histogram(values[~np.isnan(values)], bins=edges)
+    return document | {"edges": edges.tolist(), "counts": [0, *counts.tolist(), 0]}
+
+
+def _margin(value: Any) -> Any:
+    """What an answer may differ by, and is still the same answer: the tolerance with which bundles are built."""
+    return 1e-5 * np.maximum(1.0, np.abs(value))
+
+
 def category_reference(codes: NDArray[np.int32], levels: Sequence[str]) -> dict[str, Any]:
     """Counts of one category column: its most frequent levels, the others together, unseen, missing."""
     counts = np.bincount(codes[codes >= 0], minlength=len(levels))
@@ -194,13 +218,16 @@ def _answers(frame: Frame, answers: PredictionBatch, rules: RuleList | None) -> 
         # Rows of other tiers have no scores; their NaN would leave no edges to count between.
         top = answers.scores[by_model].max(axis=1).astype(np.float64)
         low, high = float(top.min(initial=0.0)), float(top.max(initial=1.0))
+        # Trees score in round numbers: the edges lie beside them.
         edges = np.linspace(low, high, SCORE_BINS + 1)
+        edges[1:-1] -= _margin(edges[1:-1])
+        edges[-1] += _margin(high)
         document["confidence"] = {"edges": edges.tolist(), "counts": np.histogram(top, bins=edges)[0].tolist()}
     elif answers.scores is not None:
-        document["score"] = number_reference(answers.scores[by_model, 0].astype(np.float64))
+        document["score"] = output_reference(answers.scores[by_model, 0].astype(np.float64))
     if answers.values is not None:
         columns = answers.values.reshape(len(answers), -1)[by_model].astype(np.float64)
-        document["values"] = [number_reference(columns[:, column]) for column in range(columns.shape[1])]
+        document["values"] = [output_reference(columns[:, column]) for column in range(columns.shape[1])]
     return document
 
 

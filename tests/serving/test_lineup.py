@@ -28,7 +28,7 @@ class Made:
 
     def __init__(self, digest, name):
         self.digest, self.name, self.version, self.degraded = digest, name, "1", ""
-        self.predictor, self.card, self.tally = self, b"card", Tally()
+        self.predictor, self.card, self.tally, self.drift = self, b"card", Tally(), None
 
 
 class Theatre:
