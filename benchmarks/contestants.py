@@ -27,6 +27,8 @@ def probe_command(who: str, python: str | Path, folder: Path) -> list[str]:
     """The command line of an in-process contestant."""
     if who == "edgeml":
         return [str(python), "-m", "benchmarks.probes.edgeml_probe", str(folder)]
+    if who == "watching":
+        return [sys.executable, "-m", "benchmarks.probes.watching_probe", str(folder)]
     peer = PROBES[who]
     return [str(python), "-m", f"benchmarks.peers.{peer}.{peer}_probe", str(folder)]
 

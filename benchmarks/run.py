@@ -16,13 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import artifacts, environments, http_load, in_process, report, startup, swaps, workloads
+from benchmarks import artifacts, environments, http_load, in_process, report, startup, swaps, watching, workloads
 from benchmarks.measurement import Findings
 from benchmarks.service import Bench
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PARTS = ("in-process", "w4", "w5", "memory", "start", "swaps")
+PARTS = ("in-process", "w4", "w5", "memory", "start", "swaps", "watching")
 
 
 def main() -> None:
@@ -78,9 +78,14 @@ def main() -> None:
             findings, folder=folder, root=ROOT, server_core=server_core, load_core=load_core, rounds=given.rounds,
             wrk=http_load.find_wrk(say), say=say,
         )  # fmt: skip
+    if "watching" in parts:
+        watching.measure(
+            findings, folder=folder, root=ROOT, core=server_core, rounds=given.rounds, seconds=given.seconds, say=say
+        )
     facts = about(given.rounds)
     figures = report.table(findings, facts)
     print(figures)
+    print(watching.table(findings))
     print(report.others(findings))
     write(findings, facts, figures, whole=given.only is None)
     if given.readme:
@@ -134,7 +139,7 @@ def write(findings: Findings, facts: dict[str, Any], figures: str, *, whole: boo
         "notes": findings.notes,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
-    (RESULTS / f"{name}.md").write_text(figures + "\n" + report.others(findings))
+    (RESULTS / f"{name}.md").write_text("\n".join((figures, watching.table(findings), report.others(findings))))
 
 
 if __name__ == "__main__":

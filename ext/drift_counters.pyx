@@ -53,6 +53,7 @@ cdef extern from "drift_counts.h":
 
     ctypedef struct edgeml_drift_layout:
         int64_t n_columns
+        int32_t size
         const edgeml_drift_column *columns
         const edgeml_drift_edges *edges
         const uint8_t *bytes
@@ -179,7 +180,7 @@ cdef class DriftCounters:
     cdef bint ready
     cdef readonly int64_t size
     cdef readonly int64_t n_sums
-    cdef int64_t n_rows, n_edges, n_tables, n_bytes
+    cdef int64_t n_rows, n_edges, n_tables, n_bytes, n_summed
     cdef int64_t n_numbers, n_categories, n_texts
 
     def __init__(
@@ -201,12 +202,12 @@ cdef class DriftCounters:
         if not (0 <= size <= LARGEST and 0 <= n_sums <= LARGEST):
             raise ValueError("size or n_sums is out of range")
         self.lock = <edgeml_drift_lock *> calloc(1, sizeof(edgeml_drift_lock))
-        self.block = <int64_t *> calloc(max(1, size), sizeof(int64_t))
+        self.block = <int64_t *> calloc(size + 1, sizeof(int64_t))
         self.totals = <double *> calloc(max(1, 2 * n_sums), sizeof(double))
         if self.lock == NULL or self.block == NULL or self.totals == NULL:
             raise MemoryError
         edgeml_drift_release(self.lock)
-        self.size, self.n_sums = size, n_sums
+        self.size, self.n_sums, l.size = size, n_sums, <int32_t> size
         self.memory[0] = _copied(columns, "il", sizeof(int32_t), &n, "columns")
         self.memory[1] = _copied(edges, "d", sizeof(double), &self.n_edges, "edges")
         self.memory[2] = _copied(codes, "B", 1, &self.n_bytes, "codes")
@@ -224,6 +225,8 @@ cdef class DriftCounters:
             complaint = self._complaint(&l.columns[at])
             if complaint:
                 raise ValueError(f"column {at}: {complaint}")
+        if self.n_summed != n_sums:
+            raise ValueError(f"there are {n_sums} sums for {self.n_summed} columns of numbers")
         self._arrange_edges()
         self.ready = True
 
@@ -283,8 +286,9 @@ cdef class DriftCounters:
                 return "edges do not rise"
         if c.kind == EDGEML_C_NUMBER or c.kind == EDGEML_C_VALUE:
             bins = c.n_edges + 2
-            if c.sum >= self.n_sums:
-                return f"there is no sum {c.sum}"
+            if c.sum != self.n_summed or c.sum >= self.n_sums:
+                return f"sum {c.sum} is not the next of {self.n_sums}"
+            self.n_summed += 1
         elif c.kind == EDGEML_C_CONFIDENCE:
             bins = c.n_edges + 1
         elif c.kind == EDGEML_C_TEXT:
@@ -367,7 +371,6 @@ cdef class DriftCounters:
             with nogil:
                 while first < n:
                     m = min(rows, n - first)
-                    memset(sums, 0, 2 * self.n_sums * sizeof(double))
                     edgeml_drift_places(&self.layout, frame, &answers, first, m, places, sums)
                     self._add(places, m * self.layout.n_columns, sums, m)
                     first += m
@@ -400,7 +403,7 @@ cdef class DriftCounters:
         return (
             object.__sizeof__(self)
             + sizeof(edgeml_drift_lock)
-            + (self.size + self.layout.n_label_values) * sizeof(int64_t)
+            + (self.size + 1 + self.layout.n_label_values) * sizeof(int64_t)
             + 2 * self.n_sums * sizeof(double)
             + self.n_tables * sizeof(edgeml_drift_edges)
             + self.layout.n_columns * sizeof(edgeml_drift_column)
@@ -454,7 +457,6 @@ cdef class LaneCounters:
         if counters is None or self.frame.n_rows < 1:
             raise ValueError("the frame has no row")
         self.tier, self.rule_of = tier, rule
-        memset(self.sums, 0, 2 * counters.n_sums * sizeof(double))
         edgeml_drift_places(&counters.layout, self.frame, &self.answers, 0, 1, self.places, self.sums)
         counters._add(self.places, counters.layout.n_columns, self.sums, 1)
         return None

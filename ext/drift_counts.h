@@ -55,6 +55,7 @@ typedef struct {
 
 typedef struct {
     int64_t n_columns;
+    int32_t size; /* counters in the block */
     const edgeml_drift_column *columns;
     const edgeml_drift_edges *edges;
     const uint8_t *bytes;
@@ -187,6 +188,10 @@ static inline int32_t edgeml_drift_share(const uint8_t *vocabulary, const uint8_
     return 1 + (int32_t)(tenth < EDGEML_C_SHARES ? tenth : EDGEML_C_SHARES - 1);
 }
 
+static inline const edgeml_drift_numbers *edgeml_drift_values(const edgeml_drift_answers *a) {
+    return a->values.data != NULL ? &a->values : &a->scores;
+}
+
 /* Index of the label that was answered, -1 for none. */
 static inline int64_t edgeml_drift_label(const edgeml_drift_layout *l, const edgeml_drift_answers *a, int64_t row) {
     if (a->tiers[row] == EDGEML_TIER_RULE) {
@@ -231,25 +236,22 @@ static inline int32_t edgeml_drift_answer_bin(const edgeml_drift_layout *l, cons
         }
         return isnan(most) ? -1 : edgeml_drift_bin(l->edges + c->edge, most);
     }
-    const edgeml_drift_numbers *given = a->values.data != NULL ? &a->values : &a->scores;
+    const edgeml_drift_numbers *given = edgeml_drift_values(a);
     if (!by_model || given->data == NULL || c->slot >= given->columns) return -1;
     double value = edgeml_drift_number(given, row, c->slot);
     return isnan(value) ? 0 : 1 + edgeml_drift_bin(l->edges + c->edge, value);
 }
 
-static inline void edgeml_drift_sum(double *sums, const edgeml_drift_column *c, double value) {
-    sums[2 * c->sum] += value;
-    sums[2 * c->sum + 1] += value * value;
-}
-
-/* Places of rows first .. first + m - 1, column by column: places[column * m + row], -1 where there is nothing to count;
-   and what they add to the sums, which the caller has set to nought. */
-__attribute__((always_inline)) static inline void edgeml_drift_places(const edgeml_drift_layout *l, const edgeml_frame *f,
-                                       const edgeml_drift_answers *a, int64_t first, int64_t m, int32_t *places,
-                                       double *sums) {
+/* Places of rows first .. first + m - 1, column by column: places[column * m + row]; where there is nothing to count, the
+   place behind the block. And what they add to the sums, each of which belongs to one column. */
+__attribute__((always_inline)) static inline void edgeml_drift_places(const edgeml_drift_layout *l,
+                                                                      const edgeml_frame *f,
+                                                                      const edgeml_drift_answers *a, int64_t first,
+                                                                      int64_t m, int32_t *places, double *sums) {
     for (int64_t j = 0; j < l->n_columns; j++, places += m) {
         const edgeml_drift_column *c = &l->columns[j];
         int32_t start = c->start;
+        double sum = 0.0, squares = 0.0;
         switch (c->kind) {
             case EDGEML_C_NUMBER: {
                 const double *values = f->numbers + c->slot * f->capacity + first;
@@ -261,8 +263,11 @@ __attribute__((always_inline)) static inline void edgeml_drift_places(const edge
                         continue;
                     }
                     places[i] = start + 1 + edgeml_drift_bin(edges, value);
-                    edgeml_drift_sum(sums, c, value);
+                    sum += value;
+                    squares += value * value;
                 }
+                sums[2 * c->sum] = sum;
+                sums[2 * c->sum + 1] = squares;
                 break;
             }
             case EDGEML_C_CATEGORY: {
@@ -293,21 +298,25 @@ __attribute__((always_inline)) static inline void edgeml_drift_places(const edge
             default:
                 for (int64_t i = 0; i < m; i++) {
                     int32_t bin = edgeml_drift_answer_bin(l, c, a, first + i);
-                    places[i] = bin < 0 ? -1 : start + bin;
-                    if (c->kind == EDGEML_C_VALUE && bin > 0)
-                        edgeml_drift_sum(sums, c,
-                                         edgeml_drift_number(a->values.data != NULL ? &a->values : &a->scores,
-                                                             first + i, c->slot));
+                    places[i] = bin < 0 ? l->size : start + bin;
+                    if (c->kind == EDGEML_C_VALUE && bin > 0) {
+                        double value = edgeml_drift_number(edgeml_drift_values(a), first + i, c->slot);
+                        sum += value;
+                        squares += value * value;
+                    }
+                }
+                if (c->kind == EDGEML_C_VALUE) {
+                    sums[2 * c->sum] = sum;
+                    sums[2 * c->sum + 1] = squares;
                 }
         }
     }
 }
 
-/* Adds what was found. */
+/* Adds what was found; the block has a counter behind its last for what counts nowhere. */
 static inline void edgeml_drift_add(int64_t *counts, double *totals, const int32_t *places, int64_t n_places,
                                     const double *sums, int64_t n_sums) {
-    for (int64_t i = 0; i < n_places; i++)
-        if (places[i] >= 0) counts[places[i]]++;
+    for (int64_t i = 0; i < n_places; i++) counts[places[i]]++;
     for (int64_t i = 0; i < n_sums; i++) totals[i] += sums[i];
 }
 

@@ -37,7 +37,7 @@ class Work:
     predictions: int = 1
 
 
-def measure(work: Work, seconds: float) -> dict[str, float]:
+def measure(work: Work, seconds: float) -> dict[str, Any]:
     """Measures one round.
 
     Args:
@@ -47,6 +47,45 @@ def measure(work: Work, seconds: float) -> dict[str, float]:
     Returns:
         ``seconds`` (per call, median block), ``cpu`` (CPU seconds per call), ``calls``.
     """
+    return measure_together({"": work}, seconds)[""]
+
+
+def measure_together(works: Mapping[str, Work], seconds: float) -> dict[str, dict[str, Any]]:
+    """Measures several works in one round, block by block in turn, so that the machine's moods strike all alike.
+
+    Args:
+        works: Name -> what to call.
+        seconds: Length of the round for each work.
+
+    Returns:
+        For each work what ``measure`` gives, and ``blocks``: seconds per call of each block, in order; the k-th blocks
+        of all works were taken one after the other.
+    """
+    calls = {name: _calls(work) for name, work in works.items()}
+    blocks: dict[str, list[float]] = {name: [] for name in works}
+    cpu = dict.fromkeys(works, 0.0)
+    end = time.perf_counter() + seconds * len(works)
+    turns = [list(works), list(reversed(works))]
+    while min(map(len, blocks.values())) < 3 or time.perf_counter() < end:
+        # There and back again: whoever comes second would have the cache of whoever came first.
+        for name in turns[len(blocks[turns[0][0]]) % 2]:
+            before, start = time.process_time(), time.perf_counter()
+            works[name].run(calls[name])
+            blocks[name].append(time.perf_counter() - start)
+            cpu[name] += time.process_time() - before
+    return {
+        name: {
+            "seconds": statistics.median(found) / calls[name],
+            "cpu": cpu[name] / (calls[name] * len(found)),
+            "calls": calls[name] * len(found),
+            "blocks": [block / calls[name] for block in found],
+        }
+        for name, found in blocks.items()
+    }
+
+
+def _calls(work: Work) -> int:
+    """How many calls make a block."""
     calls = 1
     while calls < MAX_BLOCK_CALLS:
         start = time.perf_counter()
@@ -54,19 +93,7 @@ def measure(work: Work, seconds: float) -> dict[str, float]:
         if time.perf_counter() - start >= BLOCK_S:
             break
         calls *= 2
-    blocks: list[float] = []
-    cpu = time.process_time()
-    end = time.perf_counter() + seconds
-    while len(blocks) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
-        work.run(calls)
-        blocks.append(time.perf_counter() - start)
-    cpu = time.process_time() - cpu
-    return {
-        "seconds": statistics.median(blocks) / calls,
-        "cpu": cpu / (calls * len(blocks)),
-        "calls": calls * len(blocks),
-    }
+    return calls
 
 
 def serve(works: Mapping[str, Work], about: Mapping[str, Any]) -> None:
@@ -79,6 +106,9 @@ def serve(works: Mapping[str, Work], about: Mapping[str, Any]) -> None:
     say({"ready": True, "works": list(works), "about": dict(about)})
     for line in sys.stdin:
         command = json.loads(line)
+        if command["do"] == "together":
+            say(measure_together({name: works[name] for name in command["works"]}, command["seconds"]))
+            continue
         work = works[command["work"]]
         if command["do"] == "answers":
             say({"answers": work.answers()})

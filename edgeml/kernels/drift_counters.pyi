@@ -50,7 +50,7 @@ class DriftCounters:
         edges: float64: the edges of all columns; finite, rising within each, at most 63 of one column.
         codes: uint8: the bins of codes and the vocabularies (8,192 bytes; bit b is bit b % 8 of byte b // 8).
         size: Counters in the block.
-        n_sums: Pairs of sums.
+        n_sums: Pairs of sums: one for each column of kind ``number`` or ``value``, in their order.
         label_values: int64: raw value of each label where the model gives such, for ``LaneCounters``; else empty.
         rule_labels: int32: index of the label that each rule answers, -1 for none.
         fallback_label: Index of the label that the fallback answers, -1 for none.

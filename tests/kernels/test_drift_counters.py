@@ -331,12 +331,13 @@ def column(kind, slot=0, start=0, edge=0, n_edges=0, byte=0, n_bytes=0, sum_=0):
         (column("number", n_edges=2), {"edges": [1.0, float("nan")]}, "not finite"),
         (column("number", n_edges=2), {"edges": [1.0, float("inf")]}, "not finite"),
         (column("number", n_edges=64), {"edges": [float(i) for i in range(64)]}, "more than 63"),
-        (column("number", sum_=1), {}, "no sum 1"),
+        (column("number", sum_=1), {}, "sum 1 is not the next"),
         (column("category", n_bytes=1), {}, "codes beyond"),
         (column("category", n_bytes=1, start=10), {"codes": b"\xff"}, "beyond the block"),
         (column("words", n_bytes=8), {"codes": bytes(8)}, "8192 bytes"),
         (column("text", start=83), {}, "beyond the block"),
         (column("tier", start=98), {}, "beyond the block"),
+        (column("tier"), {}, "1 sums for 0 columns"),
         ([0] * 7, {}, f"{COLUMN_FIELDS} numbers"),
     ],
 )
@@ -377,7 +378,7 @@ def test_counters_are_made_once_and_used_only_then():
     for use in (counters.snapshot, lambda: counters.rows, lambda: LaneCounters(counters, ONE_ROW.capsule)):
         with pytest.raises(ValueError, match="not made"):
             use()
-    made = counters_of()
+    made = counters_of(n_sums=0)
     with pytest.raises(TypeError, match="once"):
         made.__init__(
             columns=array("i"), edges=array("d"), codes=b"", size=1, n_sums=0, label_values=array("q"),
