@@ -54,6 +54,7 @@ cdef extern from "drift_counts.h":
     ctypedef struct edgeml_drift_layout:
         int64_t n_columns
         int32_t size
+        int64_t *ends
         const edgeml_drift_column *columns
         const edgeml_drift_edges *edges
         const uint8_t *bytes
@@ -82,6 +83,7 @@ cdef extern from "drift_counts.h":
 
     void edgeml_drift_acquire(edgeml_drift_lock *) nogil
     void edgeml_drift_release(edgeml_drift_lock *) nogil
+    edgeml_drift_edges *edgeml_drift_new_edges(int64_t n) nogil
     void edgeml_drift_fill(edgeml_drift_edges *, const double *edges, int32_t n) nogil
     int32_t edgeml_drift_next_word(const uint8_t *text, int64_t length, int64_t *at) nogil
     void edgeml_drift_places(
@@ -228,7 +230,28 @@ cdef class DriftCounters:
         if self.n_summed != n_sums:
             raise ValueError(f"there are {n_sums} sums for {self.n_summed} columns of numbers")
         self._arrange_edges()
+        self._sort()
         self.ready = True
+
+    cdef int _sort(self) except -1:
+        """Puts the columns of a kind together."""
+        cdef edgeml_drift_column *given = <edgeml_drift_column *> self.memory[0]
+        cdef edgeml_drift_column *made
+        cdef int64_t at, n = 0
+        cdef int kind
+        made = <edgeml_drift_column *> calloc(max(1, self.layout.n_columns), sizeof(edgeml_drift_column))
+        if made == NULL:
+            raise MemoryError
+        for kind in range(EDGEML_C_COUNT):
+            for at in range(self.layout.n_columns):
+                if given[at].kind == kind:
+                    made[n] = given[at]
+                    n += 1
+            self.layout.ends[kind] = n
+        free(given)
+        self.memory[0] = made
+        self.layout.columns = made
+        return 0
 
     cdef bint _has_edges(self, int32_t kind) noexcept:
         return kind == EDGEML_C_NUMBER or kind == EDGEML_C_CONFIDENCE or kind == EDGEML_C_VALUE
@@ -241,7 +264,7 @@ cdef class DriftCounters:
         cdef int64_t at
         for at in range(self.layout.n_columns):
             self.n_tables += self._has_edges(columns[at].kind)
-        made = <edgeml_drift_edges *> calloc(max(1, self.n_tables), sizeof(edgeml_drift_edges))
+        made = edgeml_drift_new_edges(self.n_tables)
         if made == NULL:
             raise MemoryError
         self.memory[5] = made

@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "frame.h"
 
@@ -52,10 +53,12 @@ typedef struct {
     double pivots[EDGEML_C_GROUP];
     double edges[EDGEML_C_GROUP * EDGEML_C_GROUP];
 } edgeml_drift_edges;
+_Static_assert(sizeof(edgeml_drift_edges) % 64 == 0, "edges fill whole lines");
 
 typedef struct {
     int64_t n_columns;
     int32_t size; /* counters in the block */
+    int64_t ends[EDGEML_C_COUNT]; /* columns are sorted by kind; where each kind ends */
     const edgeml_drift_column *columns;
     const edgeml_drift_edges *edges;
     const uint8_t *bytes;
@@ -106,6 +109,11 @@ static inline double edgeml_drift_number(const edgeml_drift_numbers *given, int6
     return (double)((const int64_t *)given->data)[at];
 }
 
+/* Each group fills a line of the cache, so that a search touches two of them. */
+static inline edgeml_drift_edges *edgeml_drift_new_edges(int64_t n) {
+    return aligned_alloc(64, (size_t)(n > 0 ? n : 1) * sizeof(edgeml_drift_edges));
+}
+
 static inline void edgeml_drift_fill(edgeml_drift_edges *out, const double *edges, int32_t n) {
     for (int32_t i = 0; i < EDGEML_C_GROUP * EDGEML_C_GROUP; i++) out->edges[i] = i < n ? edges[i] : NAN;
     /* The last bin is closed: what is above it is at least the next number after its edge. */
@@ -125,7 +133,7 @@ static inline int64_t edgeml_drift_at_most(const double *numbers, double v) {
     return -(found[0] + found[1]);
 }
 
-/* How many edges are at most v, but that the last bin is closed; v is no NaN. Two rounds of eight comparisons that wait for
+/* How many edges are at most v, but that the last bin is closed; 0 for NaN. Two rounds of eight comparisons that wait for
    nothing: halving takes six that wait for each other, which is several times as long. */
 static inline int32_t edgeml_drift_bin(const edgeml_drift_edges *e, double v) {
     int64_t group = edgeml_drift_at_most(e->pivots, v);
@@ -188,10 +196,6 @@ static inline int32_t edgeml_drift_share(const uint8_t *vocabulary, const uint8_
     return 1 + (int32_t)(tenth < EDGEML_C_SHARES ? tenth : EDGEML_C_SHARES - 1);
 }
 
-static inline const edgeml_drift_numbers *edgeml_drift_values(const edgeml_drift_answers *a) {
-    return a->values.data != NULL ? &a->values : &a->scores;
-}
-
 /* Index of the label that was answered, -1 for none. */
 static inline int64_t edgeml_drift_label(const edgeml_drift_layout *l, const edgeml_drift_answers *a, int64_t row) {
     if (a->tiers[row] == EDGEML_TIER_RULE) {
@@ -204,10 +208,8 @@ static inline int64_t edgeml_drift_label(const edgeml_drift_layout *l, const edg
         double most = edgeml_drift_number(&a->scores, row, 0);
         for (int64_t i = 1; i < a->scores.columns; i++) {
             double score = edgeml_drift_number(&a->scores, row, i);
-            if (score > most) {
-                most = score;
-                best = i;
-            }
+            best = score > most ? i : best;
+            most = score > most ? score : most;
         }
         return best;
     }
@@ -218,98 +220,102 @@ static inline int64_t edgeml_drift_label(const edgeml_drift_layout *l, const edg
     return -1;
 }
 
-/* Bin of an answer's column, -1 where the row does not count in it. */
-static inline int32_t edgeml_drift_answer_bin(const edgeml_drift_layout *l, const edgeml_drift_column *c,
-                                              const edgeml_drift_answers *a, int64_t row) {
-    int by_model = a->tiers[row] == EDGEML_TIER_MODEL;
-    if (c->kind == EDGEML_C_TIER) return a->tiers[row];
-    if (c->kind == EDGEML_C_LABEL) {
-        int64_t label = edgeml_drift_label(l, a, row);
-        return label >= 0 && label < c->n_bytes ? l->bytes[c->byte + label] : 0;
+/* The largest score of a row that the model answered; NaN where there is none. */
+static inline double edgeml_drift_most(const edgeml_drift_answers *a, int64_t row) {
+    if (a->tiers[row] != EDGEML_TIER_MODEL || a->scores.data == NULL || a->scores.columns < 1) return NAN;
+    double most = edgeml_drift_number(&a->scores, row, 0);
+    for (int64_t i = 1; i < a->scores.columns; i++) {
+        double score = edgeml_drift_number(&a->scores, row, i);
+        most = score > most ? score : most;
     }
-    if (c->kind == EDGEML_C_CONFIDENCE) {
-        if (!by_model || a->scores.data == NULL || a->scores.columns < 1) return -1;
-        double most = edgeml_drift_number(&a->scores, row, 0);
-        for (int64_t i = 1; i < a->scores.columns; i++) {
-            double score = edgeml_drift_number(&a->scores, row, i);
-            most = score > most ? score : most;
-        }
-        return isnan(most) ? -1 : edgeml_drift_bin(l->edges + c->edge, most);
-    }
-    const edgeml_drift_numbers *given = edgeml_drift_values(a);
-    if (!by_model || given->data == NULL || c->slot >= given->columns) return -1;
-    double value = edgeml_drift_number(given, row, c->slot);
-    return isnan(value) ? 0 : 1 + edgeml_drift_bin(l->edges + c->edge, value);
+    return most;
+}
+
+/* 0 for NaN, by its bits. */
+static inline double edgeml_drift_known(double value) {
+    union {
+        double number;
+        uint64_t bits;
+    } known = {value};
+    known.bits &= -(uint64_t)(value == value);
+    return known.number;
 }
 
 /* Places of rows first .. first + m - 1, column by column: places[column * m + row]; where there is nothing to count, the
-   place behind the block. And what they add to the sums, each of which belongs to one column. */
+   place behind the block. And what they add to the sums, each of which belongs to one column.
+
+   Columns of a kind stand together and are counted in a loop of their own, and a value that is missing takes no other way
+   than one that is not: what a processor cannot foresee costs it more than the counting. */
 __attribute__((always_inline)) static inline void edgeml_drift_places(const edgeml_drift_layout *l,
                                                                       const edgeml_frame *f,
                                                                       const edgeml_drift_answers *a, int64_t first,
                                                                       int64_t m, int32_t *places, double *sums) {
-    for (int64_t j = 0; j < l->n_columns; j++, places += m) {
-        const edgeml_drift_column *c = &l->columns[j];
-        int32_t start = c->start;
+    const edgeml_drift_column *c = l->columns;
+    for (; c < l->columns + l->ends[EDGEML_C_NUMBER]; c++, places += m) {
+        const double *values = f->numbers + c->slot * f->capacity + first;
+        const edgeml_drift_edges *edges = l->edges + c->edge;
         double sum = 0.0, squares = 0.0;
-        switch (c->kind) {
-            case EDGEML_C_NUMBER: {
-                const double *values = f->numbers + c->slot * f->capacity + first;
-                const edgeml_drift_edges *edges = l->edges + c->edge;
-                for (int64_t i = 0; i < m; i++) {
-                    double value = values[i];
-                    if (isnan(value)) {
-                        places[i] = start;
-                        continue;
-                    }
-                    places[i] = start + 1 + edgeml_drift_bin(edges, value);
-                    sum += value;
-                    squares += value * value;
-                }
-                sums[2 * c->sum] = sum;
-                sums[2 * c->sum + 1] = squares;
-                break;
-            }
-            case EDGEML_C_CATEGORY: {
-                const int32_t *codes = f->codes + c->slot * f->capacity + first;
-                const uint8_t *bins = l->bytes + c->byte;
-                for (int64_t i = 0; i < m; i++) {
-                    int32_t code = codes[i];
-                    int32_t bin = code >= 0 && code < c->n_bytes ? bins[code] : code == EDGEML_MISSING ? 0 : 1;
-                    places[i] = start + bin;
-                }
-                break;
-            }
-            case EDGEML_C_TEXT:
-            case EDGEML_C_WORDS: {
-                const edgeml_text *texts = f->texts + c->slot * f->capacity + first;
-                for (int64_t i = 0; i < m; i++) {
-                    if (texts[i].length < 0) {
-                        places[i] = start;
-                        continue;
-                    }
-                    const uint8_t *text = (const uint8_t *)f->arena + texts[i].offset;
-                    places[i] = start + 1 + (c->kind == EDGEML_C_TEXT
-                                                 ? edgeml_drift_length_bin(texts[i].length)
-                                                 : edgeml_drift_share(l->bytes + c->byte, text, texts[i].length));
-                }
-                break;
-            }
-            default:
-                for (int64_t i = 0; i < m; i++) {
-                    int32_t bin = edgeml_drift_answer_bin(l, c, a, first + i);
-                    places[i] = bin < 0 ? l->size : start + bin;
-                    if (c->kind == EDGEML_C_VALUE && bin > 0) {
-                        double value = edgeml_drift_number(edgeml_drift_values(a), first + i, c->slot);
-                        sum += value;
-                        squares += value * value;
-                    }
-                }
-                if (c->kind == EDGEML_C_VALUE) {
-                    sums[2 * c->sum] = sum;
-                    sums[2 * c->sum + 1] = squares;
-                }
+        for (int64_t i = 0; i < m; i++) {
+            /* NaN is at least no edge. */
+            double value = values[i];
+            places[i] = c->start + (value == value) + edgeml_drift_bin(edges, value);
+            double known = edgeml_drift_known(value);
+            sum += known;
+            squares += known * known;
         }
+        sums[2 * c->sum] = sum;
+        sums[2 * c->sum + 1] = squares;
+    }
+    for (; c < l->columns + l->ends[EDGEML_C_CATEGORY]; c++, places += m) {
+        const int32_t *codes = f->codes + c->slot * f->capacity + first;
+        const uint8_t *bins = l->bytes + c->byte;
+        for (int64_t i = 0; i < m; i++) {
+            int32_t code = codes[i];
+            int32_t bin = code >= 0 && code < c->n_bytes ? bins[code] : code == EDGEML_MISSING ? 0 : 1;
+            places[i] = c->start + bin;
+        }
+    }
+    for (; c < l->columns + l->ends[EDGEML_C_WORDS]; c++, places += m) {
+        const edgeml_text *texts = f->texts + c->slot * f->capacity + first;
+        for (int64_t i = 0; i < m; i++) {
+            if (texts[i].length < 0) {
+                places[i] = c->start;
+                continue;
+            }
+            const uint8_t *text = (const uint8_t *)f->arena + texts[i].offset;
+            places[i] = c->start + 1 + (c->kind == EDGEML_C_TEXT
+                                            ? edgeml_drift_length_bin(texts[i].length)
+                                            : edgeml_drift_share(l->bytes + c->byte, text, texts[i].length));
+        }
+    }
+    for (; c < l->columns + l->ends[EDGEML_C_TIER]; c++, places += m)
+        for (int64_t i = 0; i < m; i++) places[i] = c->start + a->tiers[first + i];
+    for (; c < l->columns + l->ends[EDGEML_C_LABEL]; c++, places += m)
+        for (int64_t i = 0; i < m; i++) {
+            int64_t label = edgeml_drift_label(l, a, first + i);
+            places[i] = c->start + (label >= 0 && label < c->n_bytes ? l->bytes[c->byte + label] : 0);
+        }
+    for (; c < l->columns + l->ends[EDGEML_C_CONFIDENCE]; c++, places += m)
+        for (int64_t i = 0; i < m; i++) {
+            double most = edgeml_drift_most(a, first + i);
+            places[i] = most == most ? c->start + edgeml_drift_bin(l->edges + c->edge, most) : l->size;
+        }
+    for (; c < l->columns + l->ends[EDGEML_C_VALUE]; c++, places += m) {
+        const edgeml_drift_numbers *given = a->values.data != NULL ? &a->values : &a->scores;
+        double sum = 0.0, squares = 0.0;
+        for (int64_t i = 0; i < m; i++) {
+            if (a->tiers[first + i] != EDGEML_TIER_MODEL || given->data == NULL || c->slot >= given->columns) {
+                places[i] = l->size;
+                continue;
+            }
+            double value = edgeml_drift_number(given, first + i, c->slot);
+            places[i] = c->start + (value == value) + edgeml_drift_bin(l->edges + c->edge, value);
+            double known = edgeml_drift_known(value);
+            sum += known;
+            squares += known * known;
+        }
+        sums[2 * c->sum] = sum;
+        sums[2 * c->sum + 1] = squares;
     }
 }
 
