@@ -1,9 +1,10 @@
 """DriftCounters and LaneCounters. Documentation: edgeml/kernels/drift_counters.pyi; the loops are in drift_counts.h.
 
 1. A layout is checked once, column by column: after that no record, whatever is in it, counts outside of the block.
-2. What a record adds is found first, in scratch of the caller's own; then it is added under the lock, which is held for
-   some integer additions and never while Python runs.
-3. One row is counted with the GIL held (it takes less than giving it away); batches are counted without it.
+2. What a batch adds is found first, in scratch of its own and without the GIL; then it is added under the lock. A single
+   row is copied under the lock, and counted with the next few; whoever looks counts first what waits.
+3. The lock is held for a microsecond at most and never while Python runs. It is needed beside the GIL, which batches do
+   not hold.
 """
 
 cimport cython
@@ -19,11 +20,17 @@ from libc.string cimport memcpy, memset
 cdef extern from "frame.h":
     const char *EDGEML_FRAME_CAPSULE
 
+    ctypedef struct edgeml_text:
+        pass
+
     ctypedef struct edgeml_frame:
         int64_t n_rows
+        int64_t capacity
         int64_t n_numbers
         int64_t n_categories
         int64_t n_texts
+        edgeml_text *texts
+        const char *arena
 
 
 cdef extern from "drift_counts.h":
@@ -78,16 +85,42 @@ cdef extern from "drift_counts.h":
         int raw_labels
         int from_scores
 
+    ctypedef struct edgeml_drift_rows:
+        pass
+
+    ctypedef struct edgeml_drift_waiting:
+        int64_t n, capacity
+        int64_t n_numbers, n_categories, n_values
+        double *numbers
+        int32_t *codes
+        uint8_t *tiers
+        int64_t *labels
+        double *most
+        double *values
+        int32_t *places
+        double *sums
+
     ctypedef struct edgeml_drift_lock:
         pass
+
+    edgeml_drift_rows edgeml_drift_frame_rows(const edgeml_frame *) nogil
+    int64_t edgeml_drift_label(const edgeml_drift_layout *, const edgeml_drift_answers *, int64_t row) nogil
+    double edgeml_drift_most(const edgeml_drift_answers *, int64_t row) nogil
+    int32_t edgeml_drift_text_place(
+        const edgeml_drift_layout *, const edgeml_drift_column *, const edgeml_text *, const char *arena) nogil
+    void edgeml_drift_settle(
+        const edgeml_drift_layout *, edgeml_drift_waiting *, int64_t *counts, double *totals, int64_t n_sums) nogil
+    void edgeml_drift_take(
+        const edgeml_drift_layout *, edgeml_drift_waiting *, const edgeml_frame *, const edgeml_drift_answers *,
+        int64_t label, double most, const int32_t *texts, int64_t *counts, double *totals, int64_t n_sums) nogil
 
     void edgeml_drift_acquire(edgeml_drift_lock *) nogil
     void edgeml_drift_release(edgeml_drift_lock *) nogil
     edgeml_drift_edges *edgeml_drift_new_edges(int64_t n) nogil
     void edgeml_drift_fill(edgeml_drift_edges *, const double *edges, int32_t n) nogil
     int32_t edgeml_drift_next_word(const uint8_t *text, int64_t length, int64_t *at) nogil
-    void edgeml_drift_places(
-        const edgeml_drift_layout *, const edgeml_frame *, const edgeml_drift_answers *, int64_t first, int64_t m,
+    int64_t edgeml_drift_places(
+        const edgeml_drift_layout *, const edgeml_drift_rows *, const edgeml_drift_answers *, int64_t first, int64_t m,
         int32_t *places, double *sums) nogil
     void edgeml_drift_add(
         int64_t *counts, double *totals, const int32_t *places, int64_t n_places, const double *sums,
@@ -103,6 +136,8 @@ cdef enum:
     CHUNK = 8192       # places found before they are added: 32 KB of scratch stay in the first-level cache
     LARGEST = 1 << 28
     VOCABULARY_BYTES = 1 << 13
+    WAITING = 32       # single rows that are counted together
+    WAITING_BYTES = 1 << 16
 
 
 cdef void *_copied(object array, str formats, Py_ssize_t itemsize, int64_t *count, str name) except NULL:
@@ -175,6 +210,7 @@ cdef class _Numbers:
 @cython.final
 cdef class DriftCounters:
     cdef edgeml_drift_layout layout
+    cdef edgeml_drift_waiting waiting
     cdef edgeml_drift_lock *lock
     cdef int64_t *block
     cdef double *totals
@@ -182,7 +218,7 @@ cdef class DriftCounters:
     cdef bint ready
     cdef readonly int64_t size
     cdef readonly int64_t n_sums
-    cdef int64_t n_rows, n_edges, n_tables, n_bytes, n_summed
+    cdef int64_t n_rows, n_edges, n_tables, n_bytes, n_summed, waiting_bytes
     cdef int64_t n_numbers, n_categories, n_texts
 
     def __init__(
@@ -231,6 +267,7 @@ cdef class DriftCounters:
             raise ValueError(f"there are {n_sums} sums for {self.n_summed} columns of numbers")
         self._arrange_edges()
         self._sort()
+        self._make_room()
         self.ready = True
 
     cdef int _sort(self) except -1:
@@ -251,6 +288,34 @@ cdef class DriftCounters:
         free(given)
         self.memory[0] = made
         self.layout.columns = made
+        return 0
+
+    cdef int _make_room(self) except -1:
+        """Memory for the single rows that wait."""
+        cdef edgeml_drift_waiting *w = &self.waiting
+        cdef const edgeml_drift_column *c
+        cdef int64_t at, row
+        for at in range(self.layout.n_columns):
+            c = &self.layout.columns[at]
+            if c.kind == EDGEML_C_VALUE:
+                w.n_values = max(w.n_values, c.slot + 1)
+        w.n_numbers, w.n_categories = self.n_numbers, self.n_categories
+        row = 8 * (w.n_numbers + w.n_values + 2) + 4 * (w.n_categories + self.layout.n_columns) + 1
+        w.capacity = max(1, min(WAITING, WAITING_BYTES // row))
+        w.numbers = <double *> calloc(w.capacity * w.n_numbers + 1, sizeof(double))
+        w.codes = <int32_t *> calloc(w.capacity * w.n_categories + 1, sizeof(int32_t))
+        w.tiers = <uint8_t *> calloc(w.capacity, 1)
+        w.labels = <int64_t *> calloc(w.capacity, sizeof(int64_t))
+        w.most = <double *> calloc(w.capacity, sizeof(double))
+        w.values = <double *> calloc(w.capacity * w.n_values + 1, sizeof(double))
+        w.places = <int32_t *> calloc(w.capacity * self.layout.n_columns + 1, sizeof(int32_t))
+        w.sums = <double *> calloc(2 * self.n_sums + 1, sizeof(double))
+        self.waiting_bytes = w.capacity * row + 16 * self.n_sums
+        if (
+            w.numbers == NULL or w.codes == NULL or w.tiers == NULL or w.labels == NULL
+            or w.most == NULL or w.values == NULL or w.places == NULL or w.sums == NULL
+        ):
+            raise MemoryError
         return 0
 
     cdef bint _has_edges(self, int32_t kind) noexcept:
@@ -286,6 +351,14 @@ cdef class DriftCounters:
         free(self.totals)
         for at in range(6):
             free(self.memory[at])
+        free(self.waiting.numbers)
+        free(self.waiting.codes)
+        free(self.waiting.tiers)
+        free(self.waiting.labels)
+        free(self.waiting.most)
+        free(self.waiting.values)
+        free(self.waiting.places)
+        free(self.waiting.sums)
 
     cdef str _complaint(self, const edgeml_drift_column *c):
         """What is wrong with a column: empty where it stays inside the block; notes what a frame must have."""
@@ -366,6 +439,7 @@ cdef class DriftCounters:
         cdef const int32_t[::1] rule_of = rule_index
         cdef const int64_t[::1] label_of
         cdef _Numbers given_scores = _Numbers.__new__(_Numbers), given_values = _Numbers.__new__(_Numbers)
+        cdef edgeml_drift_rows given
         cdef int32_t *places
         cdef double *sums
         if tier_of.shape[0] != n or rule_of.shape[0] != n:
@@ -391,11 +465,12 @@ cdef class DriftCounters:
         try:
             if places == NULL or sums == NULL:
                 raise MemoryError
+            given = edgeml_drift_frame_rows(frame)
             with nogil:
                 while first < n:
                     m = min(rows, n - first)
-                    edgeml_drift_places(&self.layout, frame, &answers, first, m, places, sums)
-                    self._add(places, m * self.layout.n_columns, sums, m)
+                    self._add(
+                        places, edgeml_drift_places(&self.layout, &given, &answers, first, m, places, sums), sums, m)
                     first += m
         finally:
             free(places)
@@ -416,6 +491,7 @@ cdef class DriftCounters:
         sums = PyBytes_FromStringAndSize(NULL, 2 * self.n_sums * sizeof(double))
         cdef int64_t rows
         edgeml_drift_acquire(self.lock)
+        edgeml_drift_settle(&self.layout, &self.waiting, self.block, self.totals, 2 * self.n_sums)
         memcpy(PyBytes_AS_STRING(counts), self.block, self.size * sizeof(int64_t))
         memcpy(PyBytes_AS_STRING(sums), self.totals, 2 * self.n_sums * sizeof(double))
         rows = self.n_rows
@@ -432,6 +508,7 @@ cdef class DriftCounters:
             + self.layout.n_columns * sizeof(edgeml_drift_column)
             + self.n_bytes
             + self.layout.n_rules * sizeof(int32_t)
+            + self.waiting_bytes
         )
 
 
@@ -444,8 +521,8 @@ cdef class LaneCounters:
     cdef uint8_t tier
     cdef int32_t rule_of
     cdef _Numbers scores, labels, values
-    cdef int32_t *places
-    cdef double *sums
+    cdef int32_t *texts
+    cdef int64_t first_text, end_text  # columns of texts
 
     def __init__(self, DriftCounters counters not None, capsule, *, scores=None, label=None, value=None):
         if self.counters is not None:
@@ -460,9 +537,10 @@ cdef class LaneCounters:
             raise ValueError("label: not one int64")
         if scores is not None and self.scores.numbers.columns < 1:
             raise ValueError("scores: there are none")
-        self.places = <int32_t *> malloc(max(1, counters.layout.n_columns) * sizeof(int32_t))
-        self.sums = <double *> malloc(max(1, 2 * counters.n_sums) * sizeof(double))
-        if self.places == NULL or self.sums == NULL:
+        self.first_text = counters.layout.ends[EDGEML_C_CATEGORY]
+        self.end_text = counters.layout.ends[EDGEML_C_WORDS]
+        self.texts = <int32_t *> calloc(self.end_text - self.first_text + 1, sizeof(int32_t))
+        if self.texts == NULL:
             raise MemoryError
         self.answers.tiers, self.answers.rules = &self.tier, &self.rule_of
         self.answers.scores, self.answers.values = self.scores.numbers, self.values.numbers
@@ -472,16 +550,26 @@ cdef class LaneCounters:
         self.capsule, self.counters = capsule, counters
 
     def __dealloc__(self):
-        free(self.places)
-        free(self.sums)
+        free(self.texts)
 
     cdef object _count(self, uint8_t tier, int32_t rule):
         cdef DriftCounters counters = self.counters
         if counters is None or self.frame.n_rows < 1:
             raise ValueError("the frame has no row")
         self.tier, self.rule_of = tier, rule
-        edgeml_drift_places(&counters.layout, self.frame, &self.answers, 0, 1, self.places, self.sums)
-        counters._add(self.places, counters.layout.n_columns, self.sums, 1)
+        cdef const edgeml_drift_layout *layout = &counters.layout
+        cdef const edgeml_frame *frame = self.frame
+        cdef int64_t label = edgeml_drift_label(layout, &self.answers, 0), at
+        cdef double most = edgeml_drift_most(&self.answers, 0)
+        for at in range(self.first_text, self.end_text):
+            self.texts[at - self.first_text] = edgeml_drift_text_place(
+                layout, &layout.columns[at], &frame.texts[layout.columns[at].slot * frame.capacity], frame.arena)
+        edgeml_drift_acquire(counters.lock)
+        edgeml_drift_take(
+            layout, &counters.waiting, frame, &self.answers, label, most, self.texts, counters.block, counters.totals,
+            2 * counters.n_sums)
+        counters.n_rows += 1
+        edgeml_drift_release(counters.lock)
         return None
 
     def rule(self, int32_t rule):

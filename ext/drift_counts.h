@@ -83,9 +83,36 @@ typedef struct {
     const int64_t *labels;       /* index of the label; read where the tier is MODEL */
     edgeml_drift_numbers scores; /* likewise */
     edgeml_drift_numbers values;
-    int raw_labels;  /* labels are raw values, to be looked up */
-    int from_scores; /* the label is that of the largest score */
+    int final_labels; /* labels are those of whichever tier answered */
+    int raw_labels;   /* labels are raw values, to be looked up */
+    int from_scores;  /* the label is that of the largest score */
 } edgeml_drift_answers;
+
+/* Where the values of rows are: value of row i in number column j is numbers[j * number_column + i * number_row]. */
+typedef struct {
+    const double *numbers;
+    int64_t number_column, number_row;
+    const int32_t *codes;
+    int64_t code_column, code_row;
+    const edgeml_text *texts; /* NULL: texts are not counted here */
+    int64_t text_column;
+    const char *arena;
+} edgeml_drift_rows;
+
+/* Rows that were answered one by one and wait to be counted together. A copy of a row is a fraction of the work of counting
+   it, and what many rows need to be counted is brought into the cache once. Only touched under the lock. */
+typedef struct {
+    int64_t n, capacity;
+    int64_t n_numbers, n_categories, n_values;
+    double *numbers; /* row by row */
+    int32_t *codes;
+    uint8_t *tiers;
+    int64_t *labels; /* of whichever tier */
+    double *most;    /* the largest score */
+    double *values;
+    int32_t *places; /* scratch for all of them */
+    double *sums;
+} edgeml_drift_waiting;
 
 typedef struct {
     atomic_flag flag;
@@ -131,6 +158,11 @@ static inline int64_t edgeml_drift_at_most(const double *numbers, double v) {
     edgeml_two_doubles x = {v, v};
     edgeml_two_counts found = ((e[0] <= x) + (e[1] <= x)) + ((e[2] <= x) + (e[3] <= x));
     return -(found[0] + found[1]);
+}
+
+/* NaN where there is no such number. */
+static inline double edgeml_drift_value(const edgeml_drift_numbers *given, int64_t row, int64_t column) {
+    return given->data != NULL && column < given->columns ? edgeml_drift_number(given, row, column) : NAN;
 }
 
 /* How many edges are at most v, but that the last bin is closed; 0 for NaN. Two rounds of eight comparisons that wait for
@@ -198,6 +230,7 @@ static inline int32_t edgeml_drift_share(const uint8_t *vocabulary, const uint8_
 
 /* Index of the label that was answered, -1 for none. */
 static inline int64_t edgeml_drift_label(const edgeml_drift_layout *l, const edgeml_drift_answers *a, int64_t row) {
+    if (a->final_labels) return a->labels[row];
     if (a->tiers[row] == EDGEML_TIER_RULE) {
         int64_t rule = a->rules[row];
         return rule >= 0 && rule < l->n_rules ? l->rule_labels[rule] : -1;
@@ -241,23 +274,34 @@ static inline double edgeml_drift_known(double value) {
     return known.number;
 }
 
+static inline int32_t edgeml_drift_text_place(const edgeml_drift_layout *l, const edgeml_drift_column *c,
+                                              const edgeml_text *text, const char *arena) {
+    if (text->length < 0) return c->start;
+    if (c->kind == EDGEML_C_TEXT) return c->start + 1 + edgeml_drift_length_bin(text->length);
+    return c->start + 1 + edgeml_drift_share(l->bytes + c->byte, (const uint8_t *)arena + text->offset, text->length);
+}
+
+static inline edgeml_drift_rows edgeml_drift_frame_rows(const edgeml_frame *f) {
+    return (edgeml_drift_rows){f->numbers, f->capacity, 1, f->codes, f->capacity, 1, f->texts, f->capacity, f->arena};
+}
+
 /* Places of rows first .. first + m - 1, column by column: places[column * m + row]; where there is nothing to count, the
-   place behind the block. And what they add to the sums, each of which belongs to one column.
+   place behind the block. And what they add to the sums, each of which belongs to one column. Gives the number of places.
 
    Columns of a kind stand together and are counted in a loop of their own, and a value that is missing takes no other way
    than one that is not: what a processor cannot foresee costs it more than the counting. */
-__attribute__((always_inline)) static inline void edgeml_drift_places(const edgeml_drift_layout *l,
-                                                                      const edgeml_frame *f,
-                                                                      const edgeml_drift_answers *a, int64_t first,
-                                                                      int64_t m, int32_t *places, double *sums) {
+static inline int64_t edgeml_drift_places(const edgeml_drift_layout *l, const edgeml_drift_rows *f,
+                                          const edgeml_drift_answers *a, int64_t first, int64_t m, int32_t *places,
+                                          double *sums) {
     const edgeml_drift_column *c = l->columns;
+    const int32_t *start = places;
     for (; c < l->columns + l->ends[EDGEML_C_NUMBER]; c++, places += m) {
-        const double *values = f->numbers + c->slot * f->capacity + first;
+        const double *values = f->numbers + c->slot * f->number_column + first * f->number_row;
         const edgeml_drift_edges *edges = l->edges + c->edge;
         double sum = 0.0, squares = 0.0;
         for (int64_t i = 0; i < m; i++) {
             /* NaN is at least no edge. */
-            double value = values[i];
+            double value = values[i * f->number_row];
             places[i] = c->start + (value == value) + edgeml_drift_bin(edges, value);
             double known = edgeml_drift_known(value);
             sum += known;
@@ -267,27 +311,18 @@ __attribute__((always_inline)) static inline void edgeml_drift_places(const edge
         sums[2 * c->sum + 1] = squares;
     }
     for (; c < l->columns + l->ends[EDGEML_C_CATEGORY]; c++, places += m) {
-        const int32_t *codes = f->codes + c->slot * f->capacity + first;
+        const int32_t *codes = f->codes + c->slot * f->code_column + first * f->code_row;
         const uint8_t *bins = l->bytes + c->byte;
         for (int64_t i = 0; i < m; i++) {
-            int32_t code = codes[i];
+            int32_t code = codes[i * f->code_row];
             int32_t bin = code >= 0 && code < c->n_bytes ? bins[code] : code == EDGEML_MISSING ? 0 : 1;
             places[i] = c->start + bin;
         }
     }
-    for (; c < l->columns + l->ends[EDGEML_C_WORDS]; c++, places += m) {
-        const edgeml_text *texts = f->texts + c->slot * f->capacity + first;
-        for (int64_t i = 0; i < m; i++) {
-            if (texts[i].length < 0) {
-                places[i] = c->start;
-                continue;
-            }
-            const uint8_t *text = (const uint8_t *)f->arena + texts[i].offset;
-            places[i] = c->start + 1 + (c->kind == EDGEML_C_TEXT
-                                            ? edgeml_drift_length_bin(texts[i].length)
-                                            : edgeml_drift_share(l->bytes + c->byte, text, texts[i].length));
-        }
-    }
+    if (f->texts == NULL) c = l->columns + l->ends[EDGEML_C_WORDS];
+    for (; c < l->columns + l->ends[EDGEML_C_WORDS]; c++, places += m)
+        for (int64_t i = 0; i < m; i++)
+            places[i] = edgeml_drift_text_place(l, c, f->texts + c->slot * f->text_column + first + i, f->arena);
     for (; c < l->columns + l->ends[EDGEML_C_TIER]; c++, places += m)
         for (int64_t i = 0; i < m; i++) places[i] = c->start + a->tiers[first + i];
     for (; c < l->columns + l->ends[EDGEML_C_LABEL]; c++, places += m)
@@ -304,11 +339,11 @@ __attribute__((always_inline)) static inline void edgeml_drift_places(const edge
         const edgeml_drift_numbers *given = a->values.data != NULL ? &a->values : &a->scores;
         double sum = 0.0, squares = 0.0;
         for (int64_t i = 0; i < m; i++) {
-            if (a->tiers[first + i] != EDGEML_TIER_MODEL || given->data == NULL || c->slot >= given->columns) {
+            if (a->tiers[first + i] != EDGEML_TIER_MODEL) {
                 places[i] = l->size;
                 continue;
             }
-            double value = edgeml_drift_number(given, first + i, c->slot);
+            double value = edgeml_drift_value(given, first + i, c->slot);
             places[i] = c->start + (value == value) + edgeml_drift_bin(l->edges + c->edge, value);
             double known = edgeml_drift_known(value);
             sum += known;
@@ -317,6 +352,7 @@ __attribute__((always_inline)) static inline void edgeml_drift_places(const edge
         sums[2 * c->sum] = sum;
         sums[2 * c->sum + 1] = squares;
     }
+    return places - start;
 }
 
 /* Adds what was found; the block has a counter behind its last for what counts nowhere. */
@@ -324,6 +360,38 @@ static inline void edgeml_drift_add(int64_t *counts, double *totals, const int32
                                     const double *sums, int64_t n_sums) {
     for (int64_t i = 0; i < n_places; i++) counts[places[i]]++;
     for (int64_t i = 0; i < n_sums; i++) totals[i] += sums[i];
+}
+
+/* Counts the rows that wait. Under the lock. */
+static inline void edgeml_drift_settle(const edgeml_drift_layout *l, edgeml_drift_waiting *w, int64_t *counts,
+                                       double *totals, int64_t n_sums) {
+    if (w->n == 0) return;
+    edgeml_drift_rows rows = {w->numbers, 1, w->n_numbers, w->codes, 1, w->n_categories, NULL, 0, NULL};
+    edgeml_drift_answers answers = {.tiers = w->tiers, .labels = w->labels, .final_labels = 1};
+    answers.scores = (edgeml_drift_numbers){w->most, 1, 'd'};
+    if (w->n_values > 0) answers.values = (edgeml_drift_numbers){w->values, w->n_values, 'd'};
+    int64_t n_places = edgeml_drift_places(l, &rows, &answers, 0, w->n, w->places, w->sums);
+    edgeml_drift_add(counts, totals, w->places, n_places, w->sums, n_sums);
+    w->n = 0;
+}
+
+/* Takes row 0 of a frame and its answer. `texts` are the places of its texts, found before. Under the lock. */
+static inline void edgeml_drift_take(const edgeml_drift_layout *l, edgeml_drift_waiting *w, const edgeml_frame *f,
+                                     const edgeml_drift_answers *a, int64_t label, double most, const int32_t *texts,
+                                     int64_t *counts, double *totals, int64_t n_sums) {
+    int64_t row = w->n, n_texts = l->ends[EDGEML_C_WORDS] - l->ends[EDGEML_C_CATEGORY];
+    double *numbers = w->numbers + row * w->n_numbers, *values = w->values + row * w->n_values;
+    int32_t *codes = w->codes + row * w->n_categories;
+    for (int64_t j = 0; j < w->n_numbers; j++) numbers[j] = f->numbers[j * f->capacity];
+    for (int64_t j = 0; j < w->n_categories; j++) codes[j] = f->codes[j * f->capacity];
+    const edgeml_drift_numbers *given = a->values.data != NULL ? &a->values : &a->scores;
+    for (int64_t j = 0; j < w->n_values; j++) values[j] = edgeml_drift_value(given, 0, j);
+    for (int64_t j = 0; j < n_texts; j++) counts[texts[j]]++;
+    w->tiers[row] = a->tiers[0];
+    w->labels[row] = label;
+    w->most[row] = most;
+    w->n++;
+    if (w->n == w->capacity) edgeml_drift_settle(l, w, counts, totals, n_sums);
 }
 
 #endif
