@@ -11,7 +11,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -105,6 +105,7 @@ cdef extern from "drift_counts.h":
 
     edgeml_drift_rows edgeml_drift_frame_rows(const edgeml_frame *) nogil
     int64_t edgeml_drift_label(const edgeml_drift_layout *, const edgeml_drift_answers *, int64_t row) nogil
+    double edgeml_drift_number(const edgeml_drift_numbers *, int64_t row, int64_t column) nogil
     double edgeml_drift_most(const edgeml_drift_answers *, int64_t row) nogil
     int32_t edgeml_drift_text_place(
         const edgeml_drift_layout *, const edgeml_drift_column *, const edgeml_text *, const char *arena) nogil
@@ -552,14 +553,22 @@ cdef class LaneCounters:
     def __dealloc__(self):
         free(self.texts)
 
-    cdef object _count(self, uint8_t tier, int32_t rule):
-        cdef DriftCounters counters = self.counters
-        if counters is None or self.frame.n_rows < 1:
-            raise ValueError("the frame has no row")
+    cdef int _count(self, uint8_t tier, int32_t rule) except -1:
+        self._ready()
         self.tier, self.rule_of = tier, rule
+        self._take(edgeml_drift_label(&self.counters.layout, &self.answers, 0))
+        return 0
+
+    cdef int _ready(self) except -1:
+        if self.counters is None or self.frame.n_rows < 1:
+            raise ValueError("the frame has no row")
+        return 0
+
+    cdef void _take(self, int64_t label) noexcept:
+        cdef DriftCounters counters = self.counters
         cdef const edgeml_drift_layout *layout = &counters.layout
         cdef const edgeml_frame *frame = self.frame
-        cdef int64_t label = edgeml_drift_label(layout, &self.answers, 0), at
+        cdef int64_t at
         cdef double most = edgeml_drift_most(&self.answers, 0)
         for at in range(self.first_text, self.end_text):
             self.texts[at - self.first_text] = edgeml_drift_text_place(
@@ -570,13 +579,30 @@ cdef class LaneCounters:
             2 * counters.n_sums)
         counters.n_rows += 1
         edgeml_drift_release(counters.lock)
-        return None
 
     def rule(self, int32_t rule):
-        return self._count(EDGEML_TIER_RULE, rule)
+        self._count(EDGEML_TIER_RULE, rule)
 
     def model(self):
-        return self._count(EDGEML_TIER_MODEL, -1)
+        self._count(EDGEML_TIER_MODEL, -1)
 
     def fallback(self):
-        return self._count(EDGEML_TIER_FALLBACK, -1)
+        self._count(EDGEML_TIER_FALLBACK, -1)
+
+    def scored(self):
+        cdef int64_t n = self.answers.scores.columns, label, at
+        cdef double total = 0.0, score
+        self._ready()
+        if self.answers.scores.data == NULL or self.answers.scores.type == b"q"[0]:
+            return None
+        self.tier, self.rule_of = EDGEML_TIER_MODEL, -1
+        label = edgeml_drift_label(&self.counters.layout, &self.answers, 0)
+        row = [None] * n
+        for at in range(n):
+            score = edgeml_drift_number(&self.answers.scores, 0, at)
+            total += score
+            row[at] = score
+        if label < 0 or not isfinite(total):
+            return None
+        self._take(label)
+        return row

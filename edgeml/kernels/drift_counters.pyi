@@ -145,3 +145,11 @@ class LaneCounters:
 
     def fallback(self) -> None:
         """Counts the row as answered by the fallback."""
+
+    def scored(self) -> list[float] | None:
+        """The scores, counted as answered by the model: one call where a caller needs both.
+
+        Returns:
+            None, and nothing is counted, where there are no scores, their sum is not finite, or the raw label is none
+            of the labels.
+        """

@@ -348,9 +348,12 @@ class Predictor:
             return self._fallback(lane, str(error))
         scores = label = value = None
         if lane.scores is not None:
-            row = lane.scores.tolist()
-            if not math.isfinite(sum(row)):
-                return self._fallback(lane, "the model gave a non-finite score")
+            if count is not None and (row := count.scored()) is not None:
+                count = None  # done
+            else:
+                row = lane.scores.tolist()
+                if not math.isfinite(sum(row)):
+                    return self._fallback(lane, "the model gave a non-finite score")
             scores = dict(zip(self._keys, row, strict=False))
             if self._argmax:
                 label = self.labels[row.index(max(row))]

@@ -192,7 +192,12 @@ def test_batches_and_lanes_count_as_the_oracle_does(data):
         reader.read(frame, each)
         numbers[:] = answer["numbers"]
         raw[0] = 0 if answer["label"] is None else [7, -7, 2**40][LABELS.index(answer["label"])]
-        lane.rule(answer["rule"]) if answer["tier"] == "rule" else getattr(lane, answer["tier"])()
+        if answer["tier"] == "rule":
+            lane.rule(answer["rule"])
+        elif answer["tier"] == "model" and data.draw(st.booleans()) and (given_ := lane.scored()) is not None:
+            assert given_ == answer["numbers"]
+        else:
+            getattr(lane, answer["tier"])()
     assert block_of(single) == expected and single.rows == len(records)
 
 
@@ -207,6 +212,26 @@ def test_the_label_is_that_of_the_first_largest_score(scores, kind):
     column = next(column for column in layout.columns if column.kind == "label")
     own = block_of(counters)[column.start : column.start + column.bins]
     assert own == [0] + [int(index == scores.index(max(scores))) for index in range(5)]
+
+
+def test_scores_are_given_and_counted_in_one_call():
+    layout = one_feature(label_counts={"labels": ["no", "yes"], "counts": [0, 0]})
+    counters = DriftMonitor(layout, label_values=[0, 1]).counters
+    label = next(column for column in layout.columns if column.kind == "label")
+    for kind in (np.float32, np.float64):
+        scores, raw = np.array([0.25, 0.7], dtype=kind), np.array([1])
+        lane = LaneCounters(counters, ONE_ROW.capsule, scores=scores, label=raw)
+        before = counters.rows
+        assert lane.scored() == scores.tolist() and counters.rows == before + 1
+        raw[0] = 3  # no label at all
+        assert lane.scored() is None
+        raw[0], scores[0] = 1, np.nan
+        assert lane.scored() is None
+        scores[:] = np.finfo(kind).max, np.inf
+        assert lane.scored() is None and counters.rows == before + 1
+    assert LaneCounters(counters, ONE_ROW.capsule).scored() is None
+    assert LaneCounters(counters, ONE_ROW.capsule, scores=np.array([1, 2])).scored() is None
+    assert block_of(counters)[label.start : label.start + 3] == [0, 0, 2]
 
 
 SCHEMA = Schema.from_dict({"features": [{"name": "x", "kind": "number", "missing": "allow"}]})
