@@ -1,9 +1,11 @@
 """What watching costs: the same bundle asked with it and without it, in one process, in turn.
 
-1. A round asks both sides in blocks of about 2 ms, in turn; the figure of a round is the ratio of their fast blocks (the
-   tenth percentile). The difference is some hundredths, and on a shared machine most blocks are disturbed by more.
+1. A round asks both sides in blocks of about 2 ms, in turn; the figure of a round is the ratio of their fast blocks
+   (the tenth percentile). The difference is some hundredths, and on a shared machine most blocks are disturbed by more.
 2. ``one``: the Predictor alone (B1 and, with the rule, B5); ``in the engine``: what a worker asks, with its clock, its
-   latency histograms and the tally on both sides; ``batch``: 1,000 records by column.
+   latency histograms and the tally on both sides; ``batch``: 1,000 records by column (B4).
+3. A watched record's scores are read and counted in one call, which is faster than numpy's ``tolist`` on the side that
+   is not watched: a ratio below 1 says so, and not that counting takes no time.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from benchmarks.in_process import Probe
 from benchmarks.measurement import Findings, Measurement, Say
 
 PROBE = "watching"
-# The whole watching may add a tenth to B1; counting records and answers, which is a part of it, half as much.
-MUST = 1.10
-GOAL = 1.05
+# The whole watching may add a tenth to B1; counting records and answers, a part of it, half as much. What it adds to
+# the others is shown: their own budgets, against the peers, hold with watching.
+BUDGETS = {"w1-lr one": "<= 1.1x | <= 1.05x", "w1-lr one in the engine": "<= 1.1x | <= 1.05x"}
 CASES = {
     "w1-lr one": "one record, the model answers (B1)",
     "w1-rules one": "one record, a rule answers (B5)",
@@ -71,6 +73,6 @@ def table(findings: Findings) -> str:
         ratios = sorted(on.facts["ratios"])
         rows.append(
             f"| {what} | {off.median * 1e6:,.2f} us | {on.median * 1e6:,.2f} us | {statistics.median(ratios):.3f}x "
-            f"({ratios[0]:.3f}-{ratios[-1]:.3f}) | <= {MUST:g}x | <= {GOAL:g}x |"
+            f"({ratios[0]:.3f}-{ratios[-1]:.3f}) | {BUDGETS.get(case, '|')} |"
         )
     return "\n".join(rows) + "\n"
