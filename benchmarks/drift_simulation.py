@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from edgeml.monitor.alarms import debiased_psi
-from edgeml.monitor.drift_evidence import RARE, TYPICAL_PSI, DriftEvidence
+from edgeml.monitor.drift_evidence import RARE, RARE_ORDERED, TYPICAL_PSI, DriftEvidence
 from edgeml.monitor.windows import KEPT, ROWS
 
 Floats = NDArray[np.float64]
@@ -28,15 +28,17 @@ class References:
         group_of: Group of each bin.
         groups: Rows by group, padded with -1.
         rest: Group of what was left over, -1 where there is none.
+        added: What may be added to it, by stream.
     """
 
     counts: Ints
     group_of: Ints
     groups: Ints
     rest: Ints
+    added: Ints
 
     @classmethod
-    def of(cls, counts: Ints) -> References:
+    def of(cls, counts: Ints, *, ordered: bool) -> References:
         """Groups the bins, for all references at once: one step for each bin."""
         n, bins = counts.shape
         group_of = np.zeros((n, bins), dtype=np.int64)
@@ -44,16 +46,20 @@ class References:
         used = np.zeros(n, dtype=np.int64)
         gathering = np.full(n, -1, dtype=np.int64)
         every = np.arange(n)
+        limit = RARE_ORDERED if ordered else RARE
         for b in range(bins):
             count = counts[:, b]
-            rare = count < RARE
+            rare = count < limit
             fresh = ~rare | (gathering < 0)
             target = np.where(fresh, used, gathering)
             groups[every, target] = np.where(fresh, count, groups[every, target] + count)
             group_of[:, b] = target
             used += fresh
-            gathering = np.where(rare, np.where(groups[every, target] >= RARE, -1, target), gathering)
-        return cls(counts, group_of, groups[:, : int(used.max())], gathering)
+            full = ordered & (groups[every, target] >= limit)
+            gathering = np.where(rare, np.where(full, -1, target), gathering)
+        lucky = 0 if ordered else RARE * (counts == RARE).sum(1)
+        added = np.stack([every * 0, every * 0 + 1, every * 0 + 2, every * 0 + lucky], axis=1)
+        return cls(counts, group_of, groups[:, : int(used.max())], gathering, added)
 
     def gathered(self, rows: Ints) -> Ints:
         """Counts by bin of shape (references, anything, bins) as counts by group."""
@@ -91,8 +97,8 @@ class References:
         with np.errstate(all="ignore"):
             scattered = scattered - (gammaln(others) - gammaln(others + in_others) + narrow)
             explained = np.full(x_rest.shape, -np.inf)
-            for s in (0, 1, 2):
-                a = rest + s
+            for s in self.added.T:
+                a = rest + s[:, None]
                 value = _log_beta(x_rest, in_others, np.where(a > 0, a, 1), others)
                 explained = np.maximum(explained, np.where(a > 0, value, np.where(x_rest > 0, -np.inf, 0.0)))
             new = _log_beta(x_rest, in_others, 0.5, others * 0 + 0.5)
@@ -169,8 +175,9 @@ def check(rng: np.random.Generator) -> float:
         shares = rng.dirichlet(np.full(bins, rng.choice([0.05, 0.3, 3.0])))
         reference = rng.multinomial(int(rng.choice([20, 300, 5_000])), shares)
         rows = rng.multinomial(int(rng.integers(0, 3_000)), rng.dirichlet(shares * 50 + 0.01))
-        twin = References.of(reference[None])
-        evidence = DriftEvidence(reference.tolist())
+        ordered = bool(rng.integers(2))
+        twin = References.of(reference[None], ordered=ordered)
+        evidence = DriftEvidence(reference.tolist(), ordered=ordered)
         ours = float(twin.log_evidence(twin.gathered(rows[None, None]))[0, 0])
         worst = max(worst, abs(ours - evidence.log(rows.tolist())))
         if rows.sum():

@@ -3,10 +3,10 @@
 1. **Threshold.** The operator says how often a box may be wrong: once in so many days, or rows. From it come the
    number of starts J (closings of a sub-window) and, with K watched columns, the threshold t = K J on the summed
    evidence R of each (``monitor.drift_evidence`` has the proof).
-2. **Two conditions.** ``drift``, the level that alarms, needs the evidence *and* a size: the population stability index
-   less what noise alone gives, over the suffix with most of the evidence, of at least ``min_effect``. With many rows the
-   smallest change is certain, and is no reason to wake anyone: evidence alone is ``small``, shown and no more. Size
-   alone is noise.
+2. **Two conditions.** ``drift``, the level that alarms, needs the evidence *and* a size: the population stability
+   index less what noise alone gives, over the suffix with most of the evidence, of at least ``min_effect``. With many
+   rows the smallest change is certain, and is no reason to wake anyone: evidence alone is ``small``, shown and no more.
+   Size alone is noise.
 3. **Latch.** An alarm stays until the operator has acknowledged it AND it is calm, with R below t / 10: evidence that
    hovers at the threshold gives one alarm and not one each minute. An alarm that ends by itself waits to be seen.
 4. **Hysteresis.** An acknowledged alarm that goes on says nothing more, unless the size grows to 1.5 times the largest

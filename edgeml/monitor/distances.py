@@ -119,9 +119,10 @@ def jensen_shannon(
     if _nothing(reference, current, outside or 0):
         return None
     p, q = _shares(reference, current, outside)
-    # scipy.spatial.distance.jensenshannon, which makes shares of what it is given once more.
-    p_sum, q_sum = _pairwise_sum(p), _pairwise_sum(q)
-    p, q = [share / p_sum for share in p], [share / q_sum for share in q]
+    if outside is not None:
+        # NannyML gives shares to scipy.spatial.distance.jensenshannon, which makes shares of them once more.
+        p_sum, q_sum = _pairwise_sum(p), _pairwise_sum(q)
+        p, q = [share / p_sum for share in p], [share / q_sum for share in q]
     mid = [(a + b) / 2.0 for a, b in zip(p, q, strict=True)]
     divergence = _pairwise_sum([_relative_entropy(a, c) for a, c in zip(p, mid, strict=True)])
     divergence += _pairwise_sum([_relative_entropy(b, c) for b, c in zip(q, mid, strict=True)])

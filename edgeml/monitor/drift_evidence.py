@@ -1,13 +1,14 @@
 """How strongly counts say that rows no longer come from where the reference came from, however often one looks.
 
-The bins in which the reference has fewer than 5 rows are put together, in their order, into groups of 5 or more; what
-is then left over is one group, the *rest*. Every other bin is a group by itself. The reference fell into the G groups
-as r = (r_1 ... r_G), m rows in all; the rows of a while as x, n in all. ::
+The bins in which the reference has fewer than 20 rows are put together in one group, the *rest*. If the bins have an
+order, those with fewer than 5 are put together in it, into groups of 5 or more, and what is left over is the rest.
+Every other bin is a group by itself. The reference fell into the G groups as r = (r_1 ... r_G), m rows in all; the rows
+of a while as x, n in all. ::
 
     E    = (DM(x ; c p) + DM(x ; rest anew)) / 2 / DM(x ; r + s)
     DM(x ; a) = G(A) / G(A + n) * product of G(a_i + x_i) / G(a_i),   A = sum of a, G the gamma function
     p_i  = (r_i + 1/G) / (m + 1)        c = 10 times the groups that the reference is in, at most m / 2
-    s    = 0, 1 or 2 for the rest, whichever makes the line below largest; 0 for all others
+    s    = 0, 1, 2 or, without an order, 20 f for the rest, whichever makes the line below largest; 0 for all others
 
 DM is the chance of rows whose shares are drawn from a Dirichlet distribution. Below the line the shares are scattered
 around the reference's only as widely as m rows leave them unknown. Above it are two ways to be different: shares
@@ -23,13 +24,17 @@ what is below the smallest and above the largest row. Sums of its parts are Diri
 the reference being drawn with them, is DM(x ; r + s) with s = 2, or less where the column cannot fall below or above.
 With that s fixed, E is a likelihood ratio: a nonnegative martingale that starts at 1. Taking the s that explains x best
 makes it smaller, never larger. So the chance that E *ever* reaches t is at most 1/t (Ville's inequality), at whatever
-times one looks. E depends on counts alone, so on no batching. For categories the Dirichlet is the posterior after
-Haldane's prior; benchmarks/drift_alarms.py looks into those, rare ones included.
+times one looks. E depends on counts alone, so on no batching.
+
+For categories the Dirichlet is the posterior after Haldane's prior, which holds where levels are frequent. A level that
+is seen five times in the reference may be so by luck, and one that is not seen is not impossible: what all levels seen
+fewer than 20 times have together is (r + 20 f) / m by Good and Turing (Biometrika 1953, doi 10.1093/biomet/40.3-4.237),
+where f is the number of levels that are seen 20 times. benchmarks/drift_alarms.py measures what is left of the luck.
 
 What does not work: p itself below the line takes a reference of 1,000 rows for the truth, and every healthy stream
 alarms. Adding 1/2 to each bin of the reference (Jeffreys' prior) makes those alarm that leave most bins empty: after
-1,000 rows in 4 of 22 bins, 18 empty ones are expected to get 0.9 % of the rows, and never do. And without the groups,
-many rare bins of which the reference happened to see a few do the same.
+1,000 rows in 4 of 22 bins, 18 empty ones are expected to get 0.9 % of the rows, and never do. And with each rare level
+by itself, or rare levels apart from the unseen ones, the luck of the reference is taken for a law.
 
 **Restarts (e-SR).** Evidence collected since the first row would have to outweigh all the healthy rows before a change.
 So a collection starts at each closing of a sub-window, and at any look R is the sum of E over the last 9 starts
@@ -55,8 +60,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 TYPICAL_PSI = 0.1
-RARE = 5
-_REST = (0, 1, 2)
+RARE = 20
+RARE_ORDERED = 5
 
 
 class DriftEvidence:
@@ -71,13 +76,24 @@ class DriftEvidence:
         concentration: c.
     """
 
-    __slots__ = ("_known", "_terms", "bins", "concentration", "group_of", "group_reference", "reference_rows", "rest")
+    __slots__ = (
+        "_added",
+        "_known",
+        "_terms",
+        "bins",
+        "concentration",
+        "group_of",
+        "group_reference",
+        "reference_rows",
+        "rest",
+    )
 
-    def __init__(self, reference: Sequence[int], *, concentration: float | None = None) -> None:
+    def __init__(self, reference: Sequence[int], *, ordered: bool = False, concentration: float | None = None) -> None:
         """Prepares a reference.
 
         Args:
             reference: Its counts by bin.
+            ordered: Whether neighbouring bins are alike (ranges of a number, of a length), not categories.
             concentration: c before it is capped, where it should be another.
 
         Raises:
@@ -89,7 +105,8 @@ class DriftEvidence:
             raise ValueError(f"a concentration is positive, not {concentration}")
         self.bins = len(reference)
         self.reference_rows = rows = sum(reference)
-        self.group_of, self.group_reference, self.rest = _groups(reference)
+        self.group_of, self.group_reference, self.rest = _groups(reference, ordered)
+        self._added = (0, 1, 2) if ordered else (0, 1, 2, RARE * sum(1 for count in reference if count == RARE))
         groups = self.group_reference
         if concentration is None:
             concentration = max(sum(1 for count in groups if count), 1) / TYPICAL_PSI
@@ -142,7 +159,7 @@ class DriftEvidence:
             scattered += lgamma(above + x) - lgamma(above)
         scattered -= lgamma(others) - lgamma(others + in_others) + narrow
         # What is left of both lines: the chance of how the rows fall into the rest and the others.
-        explained = max(_log_beta(x, in_others, r + s, others) for s in _REST)
+        explained = max(_log_beta(x, in_others, r + s, others) for s in self._added)
         new = _log_beta(x, in_others, 0.5, 0.5)
         top = max(scattered, new)
         return top + math.log((math.exp(scattered - top) + math.exp(new - top)) / 2) - explained
@@ -215,13 +232,14 @@ def design_effect(windows: Sequence[Sequence[int]]) -> float | None:
     return statistic / ((len(filled) - 1) * (len(groups) - 1))
 
 
-def _groups(reference: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], int | None]:
+def _groups(reference: Sequence[int], ordered: bool) -> tuple[tuple[int, ...], tuple[int, ...], int | None]:
     """The group of each bin, the reference by group, and the group of what was left over."""
     of: list[int] = []
     sums: list[int] = []
     gathering: int | None = None
+    rare = RARE_ORDERED if ordered else RARE
     for count in reference:
-        if count >= RARE:
+        if count >= rare:
             of.append(len(sums))
             sums.append(count)
             continue
@@ -230,7 +248,7 @@ def _groups(reference: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...],
             sums.append(0)
         of.append(gathering)
         sums[gathering] += count
-        if sums[gathering] >= RARE:
+        if ordered and sums[gathering] >= rare:
             gathering = None
     return tuple(of), tuple(sums), gathering
 
