@@ -341,7 +341,7 @@ def _shares(reference: Counts, current: Counts, outside: int | None) -> tuple[li
 
 
 def _relative_entropy(x: float, y: float) -> float:
-    """x ln(x / y) as scipy.special.rel_entr works it out, since 1.12: by log1p where the two are near."""
+    """x ln(x / y) as scipy.special.rel_entr (1.17) works it out: by log1p where the two are near."""
     if not x > 0:
         return 0.0
     ratio = x / y

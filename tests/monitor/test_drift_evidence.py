@@ -228,10 +228,24 @@ def test_independent_rows_have_no_design_effect_and_repeated_ones_have_theirs():
     assert sum(repeated) / 30 == pytest.approx(5.0, abs=0.6)
 
 
+def test_slow_movements_show_in_the_ranks():
+    rng = np.random.default_rng(6)
+    effects = []
+    for _ in range(40):
+        values = rng.normal(size=8_000)
+        for i in range(1, len(values)):  # an autoregression: its mean varies (1 + 0.8) / (1 - 0.8) = 9 times as much
+            values[i] = 0.8 * values[i - 1] + 0.6 * values[i]
+        bins = np.searchsorted(np.linspace(-2, 2, 31), values).reshape(8, 1_000)
+        windows = [np.bincount(window, minlength=32).tolist() for window in bins]
+        effects.append((design_effect(windows), design_effect(windows, ordered=True)))
+    without, with_order = np.mean(effects, axis=0)
+    assert without < 3 and 6 < with_order < 12
+
+
 def test_a_design_effect_needs_windows_and_bins():
     assert design_effect([]) is design_effect([[50, 50]]) is design_effect([[50, 50], [0, 0]]) is None
     assert design_effect([[100, 0], [120, 0]]) is None
     assert design_effect([[100, 1], [120, 0]]) is None  # the second bin is too rare to say anything
-    assert design_effect([[50, 30, 20], [50, 30, 20]]) == 0
+    assert design_effect([[50, 30, 20], [50, 30, 20]]) == design_effect([[50, 50], [50, 50]], ordered=True) == 0
     with pytest.raises(ValueError, match="differ in length"):
         design_effect([[1, 2], [1, 2, 3]])
