@@ -21,7 +21,8 @@ Without a rest only the first is there.
 the true shares of the bins have, whatever the distribution is, exactly the Dirichlet distribution whose parameters are
 the spacings in each bin (Wilks, Mathematical Statistics, 1962, section 8.7): its number of reference rows, and 1 for
 what is below the smallest and above the largest row. Sums of its parts are Dirichlet again. So the chance of the rows,
-the reference being drawn with them, is DM(x ; r + s) with s = 2, or less where the column cannot fall below or above.
+the reference being drawn with them, is DM(x ; r + s) with s = 2, or less where the column cannot fall below or above
+(if the bins between have 5 rows or more; else an outside may be in a group of 5, of which its 1 is little).
 With that s fixed, E is a likelihood ratio: a nonnegative martingale that starts at 1. Taking the s that explains x best
 makes it smaller, never larger. So the chance that E *ever* reaches t is at most 1/t (Ville's inequality), at whatever
 times one looks. E depends on counts alone, so on no batching.
