@@ -32,6 +32,7 @@ from edgeml.builder.arguments import (
     refuse_given,
 )
 from edgeml.builder.baseline import Baseline, baseline
+from edgeml.builder.calibration import quality_reference
 from edgeml.builder.candidate import BundleFacts, Candidate, find_candidate, json_bytes
 from edgeml.builder.drift_reference import drift_reference
 from edgeml.builder.onnx_bundle import build_onnx
@@ -195,6 +196,18 @@ def build(
     reference = drift_reference(
         inferred.schema, reference_frame, check_frame, answers, predictor.rules, held_out=held_out is not None
     )
+
+    if truth is not None:
+        reference["quality"] = quality_reference(
+            answers,
+            truth,
+            labels=task.labels,
+            scores=predictor.outputs.scores,
+            rules=predictor.rules,
+            fallback=declared,
+            prior=truth if y is None else task.truth(y),
+            held_out=held_out is not None,
+        )
 
     say(STEPS[6])
     golden = _golden(candidate, predictor, X_check, check_frame, answers)

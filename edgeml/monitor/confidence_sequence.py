@@ -93,9 +93,7 @@ def _check(successes: int, trials: int) -> None:
 
 
 def _log_mixture(successes: int, trials: int) -> float:
-    return (
-        math.lgamma(successes + 0.5) + math.lgamma(trials - successes + 0.5) - math.lgamma(trials + 1.0) - _LOG_PI
-    )
+    return math.lgamma(successes + 0.5) + math.lgamma(trials - successes + 0.5) - math.lgamma(trials + 1.0) - _LOG_PI
 
 
 def _log_likelihood(successes: int, trials: int, rate: float) -> float:

@@ -22,6 +22,7 @@ from edgeml.errors import RequestError
 from edgeml.monitor.drift import DriftMonitor
 from edgeml.monitor.latency import LatencyMonitor
 from edgeml.monitor.tally import Tally
+from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.answer_tensors import OF_A_BARE_MODEL, Inference, inference
 from edgeml.runtime.fallback import is_invalid
 from edgeml.runtime.golden import GoldenReport
@@ -48,6 +49,7 @@ class Engine:
         latency: Histograms per tier.
         tally: Counters of a trial.
         drift: Counters of records and answers; from now on the predictor counts with them. None: nothing is counted.
+        quality: Counters of how good the answers are.
         card: The bundle's model card, Markdown; empty where it has none.
         clock: Nanoseconds.
 
@@ -56,6 +58,7 @@ class Engine:
         latency: Histograms per tier; a batch counts once for each record, with the batch's time divided evenly.
         tally: Counters of a trial.
         drift: Counters of records and answers; None where the bundle has no drift reference.
+        quality: Counters of how good the answers are.
         card: The bundle's model card.
     """
 
@@ -66,6 +69,7 @@ class Engine:
         latency: LatencyMonitor | None = None,
         tally: Tally | None = None,
         drift: DriftMonitor | None = None,
+        quality: AnswerQuality | None = None,
         card: bytes = b"",
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -75,6 +79,7 @@ class Engine:
         self.drift = drift
         if drift is not None and isinstance(predictor, Predictor):
             predictor.watch(drift.counters)
+        self.quality = quality if quality is not None else AnswerQuality(predictor)
         self.card = card
         self._clock = clock
         # Thread -> until when its question may be with the predictor, without the patience that each question gets.
@@ -235,6 +240,7 @@ class Engine:
 
     def _seen(self, answer: Prediction, elapsed_ns: int) -> Prediction:
         self._clocked(answer.tier, elapsed_ns)
+        self.quality.observe(answer)
         if answer.degraded:
             self._fell_back(answer.reason)
         elif answer.label is not None and answer.tier == "model":
@@ -263,6 +269,7 @@ class Engine:
 
     def _observe_batch(self, answers: PredictionBatch, elapsed_ns: int) -> None:
         each = elapsed_ns // max(1, len(answers))
+        self.quality.observe_batch(answers)
         for tier, count in zip(TIERS, np.bincount(answers.tiers, minlength=3).tolist(), strict=True):
             self.latency.observe_many(tier, each, count)
         if answers.label_index is not None:

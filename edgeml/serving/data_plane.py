@@ -23,6 +23,7 @@ import msgspec
 from edgeml.errors import RequestError
 from edgeml.runtime.engine import Engine
 from edgeml.serving.bodies import is_ndjson, read_body
+from edgeml.serving.feedback import Feedback
 from edgeml.serving.limits import Limits
 from edgeml.serving.problems import JSON, Answer, problem
 from edgeml.serving.records import Voice, answer_lines
@@ -65,6 +66,7 @@ class DataPlane:
         shown: What answers now.
         limits: What one request may cost.
         stopping: True once the service is about to end: it is not ready, and closes each connection with an answer.
+        labels: Who takes the labels that come for answers.
         asked: Number of requests so far, roughly: threads may lose a count. Only its change is of interest.
     """
 
@@ -85,6 +87,7 @@ class DataPlane:
         self._voices: dict[str, _Voiced] = {}
         # Who has ever answered here and still lives: a question that does not come back keeps its engine.
         self._seen: WeakSet[Engine] = WeakSet()
+        self.labels = Feedback(self._loaded)
         self.shown = Shown({}, {}, {})
         self.show(engines, {})
 
@@ -99,11 +102,12 @@ class DataPlane:
         paths: dict[str, tuple[str, Handler]] = {
             "/v2/health/live": ("GET", self.live),
             "/v2/health/ready": ("GET", self.ready),
+            "/v1/feedback": ("POST", self.feedback),
         }
         for name, engine in engines.items():
             known = self._voices.get(name)
             if known is None or known.engine is not engine:
-                known = _Voiced(engine, Voice(engine.predictor), self.limits)
+                known = _Voiced(engine, Voice(engine.predictor, engine.quality.counters), self.limits)
             voices[name] = known
             paths[f"/v1/models/{name}/predict"] = ("POST", known.records)
             for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{engine.version}"):
@@ -157,6 +161,16 @@ class DataPlane:
     def infer(self, environ: Environ, name: str) -> Answer:
         """POST /v2/models/{name}[/versions/{version}]/infer."""
         return self._voice(name).infer(environ)
+
+    def feedback(self, environ: Environ) -> Answer:
+        """POST /v1/feedback."""
+        if is_ndjson(environ):
+            raise RequestError(
+                "feedback is one JSON document; send 'Content-Type: application/json'",
+                code="unsupported_media_type",
+                field="Content-Type",
+            )
+        return self.labels.answer(read_body(environ, self.limits.body_bytes))
 
     def engine(self, name: str | None = None) -> Engine:
         """Who answers for a model; waits while its bundle is being exchanged.
@@ -214,11 +228,17 @@ class DataPlane:
         longest, digest = max(((engine.stuck_s(), engine.digest) for engine in seen), default=(0.0, ""))
         return longest, digest if longest else ""
 
+    def _loaded(self) -> list[Engine]:
+        """Whoever may get a label: those that answer, then those that did and are kept."""
+        shown = list(self.shown.engines.values())
+        with self._lock:
+            return shown + [engine for engine in self._seen if engine not in shown]
+
     def _voice(self, name: str | None) -> _Voiced:
         engine = self.engine(name)
         voice = self._voices.get(engine.name)
         if voice is None or voice.engine is not engine:
-            voice = _Voiced(engine, Voice(engine.predictor), self.limits)
+            voice = _Voiced(engine, Voice(engine.predictor, engine.quality.counters), self.limits)
         return voice
 
     def _other(self, environ: Environ) -> Answer:

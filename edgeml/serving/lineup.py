@@ -286,4 +286,10 @@ class Lineup:
 
 def _afresh(engine: Engine) -> Engine:
     """The same bundle on a new trial: nothing is tallied yet. Drift goes on being counted since it was loaded."""
-    return Engine(engine.predictor, tally=Tally(engine.tally.deadline_ns), drift=engine.drift, card=engine.card)
+    return Engine(
+        engine.predictor,
+        tally=Tally(engine.tally.deadline_ns),
+        drift=engine.drift,
+        quality=engine.quality.afresh(),
+        card=engine.card,
+    )

@@ -118,6 +118,21 @@ def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any
             "bundle",
             "predictions",
         ),
+        "Feedback": {
+            "anyOf": [
+                _label_item(),
+                _object({"feedback": _list(_label_item()), "partial": _FLAG}, "feedback", closed=True),
+            ]
+        },
+        "FeedbackAnswer": {
+            "anyOf": [
+                _reference("FeedbackStatus"),
+                _object(
+                    {"feedback": _list({"anyOf": [_reference("FeedbackStatus"), _reference("Problem")]})}, "feedback"
+                ),
+            ]
+        },
+        "FeedbackStatus": _object({"status": {"enum": ["accepted", "duplicate", "unknown_bundle"]}}, "status"),
         "Problem": _object(
             {
                 "error": _TEXT,
@@ -186,6 +201,11 @@ def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any
     }
 
 
+def _label_item() -> dict[str, Any]:
+    label = {"type": ["string", "integer", "boolean", "number"]}
+    return _object({"id": _TEXT, "label": label, "value": _NUMBER}, "id", closed=True)
+
+
 def _any(schemas: list[dict[str, Any]]) -> dict[str, Any]:
     """One schema of several models."""
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas or [{"type": "object"}]}
@@ -231,12 +251,13 @@ def _prediction(predictor: Predictor | TensorPredictor, *, alone: bool = False) 
     } | names
     if isinstance(predictor, TensorPredictor):
         return _object(members, "tier", *names)
+    members = {"id": _TEXT} | members
     if predictor.labels:
         members["label"] = {"enum": list(predictor.labels)}
         members["scores"] = {"type": "object", "additionalProperties": _NUMBER}
-        return _object(members, "label", "tier", *names)
+        return _object(members, "id", "label", "tier", *names)
     members["value"] = {"anyOf": [_NUMBER, _list(_NUMBER)]}
-    return _object(members, "value", "tier", *names)
+    return _object(members, "id", "value", "tier", *names)
 
 
 def _object(members: dict[str, Any], *required: str, closed: bool = False) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class Pages:
         self._predictor(name, version)
         return self._plane.infer(environ, name)
 
+    def feedback(self, environ: Environ) -> Answer:
+        """What was true."""
+        return self._plane.feedback(environ)
+
     def live(self, environ: Environ) -> Answer:
         """Is the process alive?"""
         return self._plane.live(environ)
@@ -116,7 +120,10 @@ class Pages:
         """What the service has seen of each bundle since it was loaded."""
         seen = {name: _stats(engine) for name, engine in sorted(self._plane.shown.engines.items())}
         # The only model's figures stand at the top too, where a reader of one model looks for them.
-        return _json((next(iter(seen.values())) if len(seen) == 1 else {}) | {"models": seen})
+        return _json(
+            (next(iter(seen.values())) if len(seen) == 1 else {})
+            | {"models": seen, "feedback": {"unknown_bundle": self._plane.labels.unknown_bundles}}
+        )
 
     def server(self, _environ: Environ) -> Answer:
         """Server metadata of the Open Inference Protocol."""

@@ -1,18 +1,20 @@
 """The records API: bodies of records to the engine, predictions to bytes.
 
 What every prediction of a bundle shares (name, version, digest) is encoded once and stands once in an answer; so is
-the whole answer of a rule, which is constant. A prediction is written piece by piece, because on the hot path the
-pieces are fewer than the fields.
+the whole answer of a rule, which is constant but for its id. A prediction is written piece by piece, because on the
+hot path the pieces are fewer than the fields. What opens it is its id (``monitor/prediction_id``).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
 
 from edgeml.errors import RequestError, Violation
+from edgeml.runtime.answer_quality import QualityCounters
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
@@ -30,35 +32,47 @@ _encode = msgspec.json.Encoder().encode
 class Voice:
     """How the answers of one bundle are written down.
 
+    Args:
+        predictor: Whose answers they are.
+        counters: Who writes their ids.
+
     Attributes:
         headers: Headers of a JSON answer.
         line_headers: Headers of an NDJSON answer.
     """
 
-    def __init__(self, predictor: Predictor | TensorPredictor) -> None:
+    def __init__(self, predictor: Predictor | TensorPredictor, counters: QualityCounters) -> None:
         names = {"model": predictor.name, "version": predictor.version, "bundle": predictor.digest}
         self._open = _encode(names)[:-1] + b',"predictions":['
         self._line_close = b"," + _encode(names)[1:] + b"\n"
         self.headers: Headers = [("content-type", JSON), ("edgeml-bundle", predictor.digest)]
         self.line_headers: Headers = [("content-type", NDJSON), ("edgeml-bundle", predictor.digest)]
+        # Without what opens it: the id.
         self._rules: dict[str | None, tuple[Prediction, bytes]] = {}
+        self._open_model = counters.id_of_model
+        self._open_value = counters.id_of_value
+        self._open_rule = counters.id_of_rule
+        self._open_fallback = counters.id_of_fallback
 
     def prediction(self, answer: Prediction) -> bytes:
-        """One prediction, without what the whole answer shares."""
+        """One prediction with its id, without what the whole answer shares."""
         if answer.tier == "model":
-            if answer.label is None:
-                return b'{"value":' + _encode(answer.value) + b',"tier":"model"}'
-            if answer.scores is None:
-                return b'{"label":' + _encode(answer.label) + b',"tier":"model"}'
-            return b'{"label":' + _encode(answer.label) + b',"scores":' + _encode(answer.scores) + b',"tier":"model"}'
+            label, scores = answer.label, answer.scores
+            if label is None:
+                # Of several numbers at once an id can hold none.
+                value = math.nan if type(answer.value) is list else answer.value
+                return self._open_value(value) + b'"value":' + _encode(answer.value) + b',"tier":"model"}'
+            opening = self._open_model(label, scores) + b'"label":' + _encode(label)
+            if scores is None:
+                return opening + b',"tier":"model"}'
+            return opening + b',"scores":' + _encode(scores) + b',"tier":"model"}'
         if answer.tier == "rule":
             kept = self._rules.get(answer.rule)
-            if kept is not None and kept[0] is answer:
-                return kept[1]
-            written = _whole(answer)
-            self._rules[answer.rule] = (answer, written)
-            return written
-        return _whole(answer)
+            if kept is None or kept[0] is not answer:
+                kept = answer, _whole(answer)[1:]
+                self._rules[answer.rule] = kept
+            return self._open_rule(answer.rule) + kept[1]
+        return self._open_fallback() + _whole(answer)[1:]
 
     def answer(self, envelope: Envelope, answers: Sequence[Prediction]) -> bytes:
         """The body for a records request."""

@@ -29,6 +29,7 @@ class Route:
 ROUTES = (
     Route("POST", "/v1/predict", "predict", "Answer records with the only model.", "Predictions", "Records"),
     Route("POST", "/v1/models/{name}/predict", "predict", "Answer records.", "Predictions", "Records"),
+    Route("POST", "/v1/feedback", "feedback", "Say what was true.", "FeedbackAnswer", "Feedback"),
     Route("GET", "/v1/models", "models", "List the models.", "Models"),
     Route("GET", "/v1/models/{name}", "model", "Schema, labels, rules, digest of a model.", "Model"),
     Route("GET", "/v1/models/{name}/card", "card", "The model card, Markdown.", "Card"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeml.bundles import Bundle
 from edgeml.monitor.tally import Tally
+from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_of, predictor_without_model
 from edgeml.runtime.predictor import Predictor
@@ -83,7 +84,13 @@ def _ready(predictor: Predictor | TensorPredictor, bundle: Bundle) -> Engine:
     drift = drift_monitor(layout, predictor) if layout is not None and isinstance(predictor, Predictor) else None
     deadline_ms = bundle.config.get("slo", {}).get("deadline_ms")
     deadline_ns = None if deadline_ms is None else int(deadline_ms * 1e6)
-    return Engine(predictor, tally=Tally(deadline_ns), drift=drift, card=bundle.members.get("CARD.md", b""))
+    return Engine(
+        predictor,
+        tally=Tally(deadline_ns),
+        drift=drift,
+        quality=AnswerQuality.of(predictor, bundle),
+        card=bundle.members.get("CARD.md", b""),
+    )
 
 
 def check_golden_rows(predictor: Predictor | TensorPredictor) -> int:

@@ -30,6 +30,7 @@ def test_answers_are_the_predictors_in_request_order(service, predictor, path, r
         assert got["tier"] == expected.tier
         assert got.get("rule") == expected.rule
         assert got.get("scores") == expected.scores
+        assert len(got["id"]) == 27
         assert not {"degraded", "reason", "value", "bundle", "version"} & set(got)
 
 
@@ -109,6 +110,8 @@ def test_lines_in_lines_out(service, predictor, row, gentoo):
     assert status == 200 and headers["Content-Type"] == "application/x-ndjson"
     got = [json.loads(line) for line in answer.splitlines()]
     assert len(got) == 205 and answer.endswith(b"\n")
+    ids = [answer.pop("id") for answer in got if "id" in answer]
+    assert len(set(ids)) == 203
     assert got[0] == {
         "label": predictor.predict(row).label,
         "scores": predictor.predict(row).scores,
