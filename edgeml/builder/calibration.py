@@ -64,7 +64,7 @@ def quality_reference(
     known_rules = [] if rules is None else rules.rules
     if labels is None:
         return document | {"errors": _errors(answers, truth), "rules": [{"id": rule.id} for rule in known_rules]}
-    index_of = {label: index for index, label in enumerate(labels)}
+    index_of: dict[Any, int] = {label: index for index, label in enumerate(labels)}
     true = np.array([index_of.get(label, -1) for label in truth], dtype=np.int64)
     given = np.array([index_of.get(label, -1) for label in answers.label_list()], dtype=np.int64)
     confusion = {
@@ -152,7 +152,8 @@ def fit_steps(scores: NDArray[np.float64], hits: NDArray[np.float64]) -> Steps:
         Edges, and one value more: a score below ``edges[0]`` has ``values[0]``, one of at least ``edges[i]`` and below
         ``edges[i + 1]`` has ``values[i + 1]``. An edge is in the middle between the scores on its two sides.
     """
-    fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(scores, hits)
+    # It takes scores that are almost equal together, so that the least and the largest may be out of its bounds.
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, hits)
     distinct, rows = np.unique(scores, return_counts=True)
     values = fitted.predict(distinct)
     starts = np.flatnonzero(np.append(True, values[1:] > values[:-1]))

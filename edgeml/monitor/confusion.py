@@ -43,18 +43,24 @@ def f1_of(jaccard: float) -> float:
     return 2.0 * jaccard / (1.0 + jaccard)
 
 
-def wilson(right: float, rows: float, z: float) -> tuple[float, float]:
-    """Wilson's score interval of a share (Journal of the American Statistical Association 22, 1927).
+def share_interval(right: float, rows: float, z: float) -> tuple[float, float]:
+    """Where the share of right rows may be if its expectation is known from as many rows.
+
+    At each end the wider one of two intervals of z standard errors: Wilson's score interval (Journal of the American
+    Statistical Association 22, 1927), which says where the rate may be and is not empty where all are right; and the
+    share with z standard errors to either side, which says where the share of some rows may be, such as at 1.
 
     Args:
-        right: How many of the rows are right.
+        right: How many of the rows are expected to be right.
         rows: How many rows; more than 0.
         z: Width in standard errors.
     """
     share, spread = right / rows, z * z / rows
+    variance = max(0.0, share * (1 - share)) / rows
     centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(max(0.0, share * (1 - share)) / rows + spread / (4 * rows))
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    half = z / (1 + spread) * math.sqrt(variance + spread / (4 * rows))
+    wald = z * math.sqrt(variance)
+    return max(0.0, min(share - wald, centre - half)), min(1.0, max(share + wald, centre + half))
 
 
 def confusion_counts(counts: Mapping[tuple[int, int], float], labels: int) -> list[OneLabel]:

@@ -11,13 +11,14 @@ true labels that were counted when the bundle was built, among the rows that thi
 have the shares of all known labels. A rule that never answered a row with a known label has none; its rows are left
 out, and counted as such.
 
-The interval of a share of n rows is Wilson's, 3 standard errors wide to either side as NannyML's, with ::
+The interval of a share of n rows reaches 3 standard errors to either side, as NannyML's (``share_interval``), with ::
 
     1 / n' = 1 / n + 1 / m
 
 in the place of n, where m rows of the reference tell the same share: the sampling of the rows, and that of the rows on
-which calibration and rules were measured. Rows are taken as alike; that p differs from row to row makes the truth vary
-less. The accuracy of all tiers is the mean of theirs, and so are its ends.
+which calibration and rules were measured. It holds the share that turns out among these very rows, not only the rate
+behind it. Rows are taken as alike; that p differs from row to row makes the truth vary less. The accuracy of all tiers
+is the mean of theirs, and so are its ends.
 
 It cannot see a change of what is true for the same input (concept drift), and nothing that it says holds for inputs
 unlike all that the model has seen. What drifts should be looked at first. Without ``held_out`` rows the calibration
@@ -37,7 +38,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeml.monitor.confidence_sequence import ALPHA, confidence_sequence
-from edgeml.monitor.confusion import MEASURES, OneLabel, confusion_counts, figure, macro, wilson
+from edgeml.monitor.confusion import MEASURES, OneLabel, confusion_counts, figure, macro, share_interval
 from edgeml.monitor.feedback_counts import PART
 from edgeml.monitor.quality import Quality, confusion_of
 
@@ -159,7 +160,7 @@ def _bounds(right: float, rows: float, known: float) -> tuple[float, float]:
     if rows <= 0 or known <= 0:
         return 0.0, 1.0
     enough = rows * known / (rows + known)
-    return wilson(right / rows * enough, enough, Z)
+    return share_interval(right / rows * enough, enough, Z)
 
 
 def _realised(counts: Quality, labels: Sequence[str], rules: Sequence[str], alpha: float) -> dict[str, Any] | None:
@@ -167,7 +168,7 @@ def _realised(counts: Quality, labels: Sequence[str], rules: Sequence[str], alph
         return {"by_tier": {tier: _errors(sums) for tier, sums in counts.errors.items()}}
     if not counts.tiers:
         return None
-    total = [sum(counts.tiers[tier][place] for tier in counts.tiers) for place in (0, 1)]
+    total, right_ones = (sum(pair[place] for pair in counts.tiers.values()) for place in (0, 1))
     one_by_one = confusion_counts(_summed(counts.confusion), len(labels))
     by_label = {
         label: {
@@ -176,13 +177,13 @@ def _realised(counts: Quality, labels: Sequence[str], rules: Sequence[str], alph
         for label, one in zip(labels, one_by_one, strict=True)
     }
     return {
-        "rows": total[0],
-        "accuracy": _rate(*total, alpha),
+        "rows": total,
+        "accuracy": _rate(total, right_ones, alpha),
         "macro": {name: macro(each[name] for each in by_label.values()) for name in MEASURES},
-        "by_tier": {tier: _rate(*pair, alpha) for tier, pair in counts.tiers.items()},
+        "by_tier": {tier: _rate(pair[0], pair[1], alpha) for tier, pair in counts.tiers.items()},
         "by_label": by_label,
         "by_rule": {
-            rules[index] if index < len(rules) else str(index): _rate(*pair, alpha)
+            rules[index] if index < len(rules) else str(index): _rate(pair[0], pair[1], alpha)
             for index, pair in sorted(counts.labelled_rules.items())
         },
     }

@@ -26,6 +26,8 @@ from edgeml.runtime.tensor_predictor import TensorPredictor
 MEMBER = "reference.json"
 # Labels that an error shows.
 _SHOWN = 16
+# Single precision, as ids have it; squares of such errors can be summed up.
+_LARGEST = 3.4e38
 
 
 class AnswerQuality:
@@ -152,19 +154,21 @@ class AnswerQuality:
         if (answer.tier == "model") != (answer.value is not None):
             raise _bad_id("it stands for a label, and the bundle answers with numbers")
         value, said = item.get("value"), answer.value if answer.tier == "model" else given.value
-        if isinstance(said, list) or math.isnan(said):
+        if not isinstance(said, int | float) or math.isnan(said):
             raise RequestError(
                 f"value: {self._predictor.name} answers with several numbers at once, which take no feedback",
                 code="bad_value",
                 field="value",
             )
-        if isinstance(value, bool) or not isinstance(value, int | float) or "label" in item:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+        if not number or "label" in item:
             raise RequestError(
-                f"value: expected the number that was right, got {repr(item.get('value', item.get('label')))[:80]}",
+                f"value: expected the number that was right, at most {_LARGEST:g} either way, got {repr(item.get('value', item.get('label')))[:80]}",
                 code="bad_value",
                 field="value",
             )
-        return lambda: self.feedback.error(answer.tier, said - float(value))
+        error = float(said) - float(item["value"])
+        return lambda: self.feedback.error(answer.tier, error)
 
     def document(self) -> dict[str, Any]:
         """What was counted, as ``monitor.quality.Quality`` reads it."""

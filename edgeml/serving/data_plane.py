@@ -107,7 +107,7 @@ class DataPlane:
         for name, engine in engines.items():
             known = self._voices.get(name)
             if known is None or known.engine is not engine:
-                known = _Voiced(engine, Voice(engine.predictor, engine.quality.counters), self.limits)
+                known = _Voiced(engine, Voice(engine.predictor, engine.quality), self.limits)
             voices[name] = known
             paths[f"/v1/models/{name}/predict"] = ("POST", known.records)
             for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{engine.version}"):
@@ -238,7 +238,7 @@ class DataPlane:
         engine = self.engine(name)
         voice = self._voices.get(engine.name)
         if voice is None or voice.engine is not engine:
-            voice = _Voiced(engine, Voice(engine.predictor, engine.quality.counters), self.limits)
+            voice = _Voiced(engine, Voice(engine.predictor, engine.quality), self.limits)
         return voice
 
     def _other(self, environ: Environ) -> Answer:

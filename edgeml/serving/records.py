@@ -14,7 +14,7 @@ from itertools import islice
 import msgspec
 
 from edgeml.errors import RequestError, Violation
-from edgeml.runtime.answer_quality import QualityCounters
+from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
@@ -34,14 +34,14 @@ class Voice:
 
     Args:
         predictor: Whose answers they are.
-        counters: Who writes their ids.
+        quality: Who writes their ids.
 
     Attributes:
         headers: Headers of a JSON answer.
         line_headers: Headers of an NDJSON answer.
     """
 
-    def __init__(self, predictor: Predictor | TensorPredictor, counters: QualityCounters) -> None:
+    def __init__(self, predictor: Predictor | TensorPredictor, quality: AnswerQuality) -> None:
         names = {"model": predictor.name, "version": predictor.version, "bundle": predictor.digest}
         self._open = _encode(names)[:-1] + b',"predictions":['
         self._line_close = b"," + _encode(names)[1:] + b"\n"
@@ -49,10 +49,10 @@ class Voice:
         self.line_headers: Headers = [("content-type", NDJSON), ("edgeml-bundle", predictor.digest)]
         # Without what opens it: the id.
         self._rules: dict[str | None, tuple[Prediction, bytes]] = {}
-        self._open_model = counters.id_of_model
-        self._open_value = counters.id_of_value
-        self._open_rule = counters.id_of_rule
-        self._open_fallback = counters.id_of_fallback
+        self._open_model = quality.counters.id_of_model
+        self._open_value = quality.counters.id_of_value
+        self._open_rule = quality.counters.id_of_rule
+        self._open_fallback = quality.counters.id_of_fallback
 
     def prediction(self, answer: Prediction) -> bytes:
         """One prediction with its id, without what the whole answer shares."""
@@ -60,7 +60,7 @@ class Voice:
             label, scores = answer.label, answer.scores
             if label is None:
                 # Of several numbers at once an id can hold none.
-                value = math.nan if type(answer.value) is list else answer.value
+                value = answer.value if isinstance(answer.value, float) else math.nan
                 return self._open_value(value) + b'"value":' + _encode(answer.value) + b',"tier":"model"}'
             opening = self._open_model(label, scores) + b'"label":' + _encode(label)
             if scores is None:
