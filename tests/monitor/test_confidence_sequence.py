@@ -1,4 +1,4 @@
-"""The confidence sequence: a martingale by exact sums, coverage at all times by simulation, and what it must look like."""
+"""The confidence sequence: a martingale by exact sums, coverage at all times by simulation, and its shape."""
 
 import math
 
