@@ -162,8 +162,9 @@ class AnswerQuality:
             )
         number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
         if not number or "label" in item:
+            got = repr(item.get("value", item.get("label")))[:80]
             raise RequestError(
-                f"value: expected the number that was right, at most {_LARGEST:g} either way, got {repr(item.get('value', item.get('label')))[:80]}",
+                f"value: expected the number that was right, at most {_LARGEST:g} either way, got {got}",
                 code="bad_value",
                 field="value",
             )
