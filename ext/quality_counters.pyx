@@ -186,7 +186,22 @@ cdef class QualityCounters:
             self.missed_whole[label] += self.sums.missed[label] >> PART_BITS
             self.sums.missed[label] &= PART - 1
 
+    def count(self, answer):
+        cdef object tier = answer.tier
+        if tier == "model":
+            self._count_model(answer.label, answer.scores)
+        elif tier == "rule":
+            self._count_rule(answer.rule)
+        else:
+            self.by_fallback += 1
+
     def count_model(self, label, scores):
+        self._count_model(label, scores)
+
+    def count_rule(self, rule):
+        self._count_rule(rule)
+
+    cdef int _count_model(self, label, scores) except -1:
         cdef double[MOST_LABELS] chances
         cdef PyObject* index
         if self.scored and scores is not None:
@@ -196,13 +211,15 @@ cdef class QualityCounters:
                 self._add(&self.sums, <int> <object> index, chances)
                 if self.sums.rows & 0xfffff == 0:
                     self._carry()
-                return
+                return 0
         self.unscored += 1
+        return 0
 
-    def count_rule(self, rule):
+    cdef int _count_rule(self, rule) except -1:
         cdef PyObject* index = PyDict_GetItemWithError(self.rule_of, rule)
         if index != NULL:
             self.by_rule[<int> <object> index] += 1
+        return 0
 
     def count_fallback(self, int64_t count=1):
         self.by_fallback += count

@@ -39,6 +39,13 @@ class QualityCounters:
         scored: bool = False,
         calibration: Sequence[tuple[Sequence[float], Sequence[float]]] | None = None,
     ) -> None: ...
+    def count(self, answer: Any) -> None:
+        """Counts one answer.
+
+        Args:
+            answer: Has ``tier``, ``label``, ``scores`` and ``rule``.
+        """
+
     def count_model(self, label: Any, scores: dict[str, float] | None) -> None:
         """Counts an answer of the model.
 

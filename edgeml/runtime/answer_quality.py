@@ -19,7 +19,7 @@ from edgeml.kernels.quality_counters import QualityCounters
 from edgeml.monitor.feedback_counts import FeedbackCounts
 from edgeml.monitor.prediction_id import PredictionId
 from edgeml.runtime.members import json_member
-from edgeml.runtime.prediction import FALLBACK, MODEL, Label, Prediction, PredictionBatch
+from edgeml.runtime.prediction import FALLBACK, MODEL, Label, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
 
@@ -73,9 +73,6 @@ class AnswerQuality:
             self.counters = QualityCounters(labels, rules, self.bundle, scored=scored, calibration=maps)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"bundle member {MEMBER}: quality: {error!r}; build the bundle again") from error
-        self._count_model = self.counters.count_model
-        self._count_rule = self.counters.count_rule
-        self._count_fallback = self.counters.count_fallback
 
     @classmethod
     def of(cls, predictor: Predictor | TensorPredictor, bundle: Bundle) -> AnswerQuality:
@@ -90,16 +87,6 @@ class AnswerQuality:
     def afresh(self) -> AnswerQuality:
         """The same bundle, with nothing counted yet."""
         return AnswerQuality(self._predictor, self._reference)
-
-    def observe(self, answer: Prediction) -> None:
-        """Counts one answer."""
-        tier = answer.tier
-        if tier == "model":
-            self._count_model(answer.label, answer.scores)
-        elif tier == "rule":
-            self._count_rule(answer.rule)
-        else:
-            self._count_fallback()
 
     def observe_batch(self, answers: PredictionBatch) -> None:
         """Counts the answers of a batch."""

@@ -80,6 +80,7 @@ class Engine:
         if drift is not None and isinstance(predictor, Predictor):
             predictor.watch(drift.counters)
         self.quality = quality if quality is not None else AnswerQuality(predictor)
+        self._count_quality = self.quality.counters.count
         self.card = card
         self._clock = clock
         # Thread -> until when its question may be with the predictor, without the patience that each question gets.
@@ -240,7 +241,7 @@ class Engine:
 
     def _seen(self, answer: Prediction, elapsed_ns: int) -> Prediction:
         self._clocked(answer.tier, elapsed_ns)
-        self.quality.observe(answer)
+        self._count_quality(answer)
         if answer.degraded:
             self._fell_back(answer.reason)
         elif answer.label is not None and answer.tier == "model":
