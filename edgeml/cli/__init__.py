@@ -39,6 +39,7 @@ COMMANDS = {
     "serve": Lazy("edgeml.cli.serve", "Answer requests on localhost."),
     "worker": Lazy("edgeml.cli.worker", ""),
     "predict": Lazy("edgeml.cli.predict", "Answer the records of a file."),
+    "bench": Lazy("edgeml.cli.bench", "Measure a bundle or a service on this box, and judge its objectives."),
     "inspect": Lazy("edgeml.cli.inspect", "Show what is in a bundle."),
     "card": Lazy("edgeml.cli.inspect", "Show a bundle's model card."),
     "keygen": Lazy("edgeml.cli.keys", "Make a key pair and a keyring that trusts it."),
