@@ -138,6 +138,15 @@ cdef class Histogram:
                 return _highest_of(place)
         raise AssertionError("the counts add up to the total")
 
+    def count_above(self, int64_t ns):
+        cdef int64_t seen = 0
+        cdef Py_ssize_t place
+        if ns < 0:
+            raise ValueError(f"a duration is not negative, as {ns} ns is")
+        for place in range(_bucket(ns) + 1, N_BUCKETS):
+            seen += self.counts[place]
+        return seen
+
     @property
     def count(self):
         return self.total

@@ -51,6 +51,13 @@ class Histogram:
             ValueError: ``q`` is out of range or not a number.
         """
 
+    def count_above(self, ns: int) -> int:
+        """How many values are longer than ``ns``, but for those that share its bucket: up to 0.8 % longer ones.
+
+        Raises:
+            ValueError: ``ns`` is negative.
+        """
+
     @property
     def count(self) -> int:
         """Values recorded."""

@@ -84,9 +84,15 @@ class EventRing:
         for old in [slot for slot in self._slots if slot < number - self._reach]:
             del self._slots[old]
 
-    def events(self, now: float) -> Events:
-        """What happened in the window that ends now."""
-        first = self._number(now) - self._reach
+    def events(self, now: float, within_s: float | None = None) -> Events:
+        """What happened in the window that ends now.
+
+        Args:
+            now: Seconds.
+            within_s: Length of a shorter window, in seconds; None for the ring's own.
+        """
+        reach = self._reach if within_s is None else min(self._reach, math.ceil(within_s / self.slot_s))
+        first = self._number(now) - reach
         inside = [counts for slot, counts in self._slots.items() if slot >= first]
         return Events(sum(bad for bad, _ in inside), sum(total for _, total in inside))
 

@@ -51,6 +51,17 @@ def test_count_extremes_mean_and_overflow_are_exact(pairs):
     assert histogram.overflow == oracle.overflow
 
 
+@given(recorded, anything)
+def test_what_is_longer_is_counted_but_for_its_own_bucket(pairs, ns):
+    histogram, oracle = both(pairs)
+    inside = min(max(ns, LOWEST), HIGHEST)
+    surely = sum(value > inside * 1.01 for value in oracle.values if value <= HIGHEST)
+    surely += sum(value > HIGHEST for value in oracle.values) if inside * 1.01 < HIGHEST else 0
+    assert surely <= histogram.count_above(ns) <= sum(value > ns for value in oracle.values)
+    with pytest.raises(ValueError, match="not negative"):
+        histogram.count_above(-1)
+
+
 @given(st.lists(recorded, min_size=2, max_size=4))
 def test_merging_is_recording_everything(parts):
     merged = Histogram()
