@@ -57,10 +57,11 @@ class LatencyMonitor:
         A percentile is the upper end of its bucket, so it may exceed the truth by up to 1 %; it never exceeds the
         exact maximum given beside it.
         """
-        return {tier: _figures(histogram) for tier, histogram in self._histograms.items()}
+        return {tier: figures(histogram) for tier, histogram in self._histograms.items()}
 
 
-def _figures(live: Histogram) -> dict[str, float]:
+def figures(live: Histogram) -> dict[str, float]:
+    """Count, mean, percentiles and maximum of a histogram; see ``LatencyMonitor.summary``."""
     # All figures of one moment: other threads go on recording into the live one.
     histogram = Histogram()
     histogram.merge(live)

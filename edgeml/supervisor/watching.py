@@ -1,0 +1,357 @@
+"""The bundles of a box under watch: counts come in from the worker, are kept over restarts, and are told to people.
+
+1. What the worker counts comes every few seconds, whole (``monitor.counted``). It is dealt with on a thread of its own:
+   working out evidence takes time that going back must not wait for.
+2. Snapshots are one file for each bundle in ``monitors/``, replaced as a whole, at most every ``KEEP_S`` seconds and
+   never more bytes a day than ``BYTES_A_DAY``: then they become rarer. What was counted since the last one is lost with
+   a power cut, and nothing else. A snapshot that is damaged is dropped, and the journal says so.
+3. An alarm is a line in the journal. Nothing is gone back from because of it: drift is no fault of a bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeml.bundles.disk import SYSTEM
+from edgeml.bundles.documents import parse_object
+from edgeml.bundles.event import Event
+from edgeml.bundles.files import replace_file
+from edgeml.bundles.state import State, bare
+from edgeml.bundles.store import Store
+from edgeml.errors import EdgemlError, NotInstalledError, RequestError
+from edgeml.monitor.drift_layout import MEMBER, Layout
+from edgeml.monitor.watch import Watch, WatchSettings
+from edgeml.monitor.watch_report import watch_report
+
+FOLDER = "monitors"
+KEEP_S = 600.0
+BYTES_A_DAY = 16 * 1024 * 1024
+_MAGIC = b"edgeml watch 1\n"
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_WAITING = 200
+_DAY_S = 86_400
+
+
+@dataclass
+class _Watched:
+    model: str
+    version: str
+    schema: Mapping[str, Any]
+    reference: Mapping[str, Any]
+    watch: Watch
+    kept_at: float
+    kept_bytes: int = 0
+    report: tuple[float, dict[str, Any]] | None = None
+
+
+class Watching:
+    """Watches the bundles of one store.
+
+    Args:
+        store: The store.
+        settings: How the box is watched; read anew with every change of the record.
+        say: Told what people should read, a line each.
+        now: Seconds since 1970.
+        clock: Seconds of CLOCK_MONOTONIC.
+
+    Attributes:
+        bytes_today: Bytes of snapshots written to the disk today (UTC).
+        failure: Why the last snapshot could not be written; empty where it could.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Callable[[], WatchSettings] = WatchSettings,
+        *,
+        say: Callable[[str], None] = lambda line: None,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._read_settings = settings
+        self._settings = settings()
+        self._say = say
+        self._now = now
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._watched: dict[str, _Watched] = {}
+        self._state: State | None = None
+        self._inbox: queue.Queue[tuple[int, Mapping[str, Any]] | None] = queue.Queue(_MOST_WAITING)
+        self._day = int(now() // _DAY_S)
+        self.bytes_today = 0
+        self.failure = ""
+
+    def begin(self) -> None:
+        """Starts the thread."""
+        threading.Thread(target=self._work, name="edgeml-watching", daemon=True).start()
+
+    def put(self, life: int, document: Mapping[str, Any]) -> None:
+        """Hands on what the worker counted; never waits. What there is no room for comes again, whole.
+
+        Args:
+            life: Number of the worker's life.
+            document: Its message.
+        """
+        with suppress(queue.Full):
+            self._inbox.put_nowait((life, document))
+
+    def take(self, life: int, document: Mapping[str, Any]) -> None:
+        """Deals with what the worker counted of one bundle.
+
+        Args:
+            life: Number of the worker's life.
+            document: Its message; what is no such message changes nothing.
+        """
+        with self._lock:
+            watched = self._find(str(document.get("model", "")), bare(str(document.get("digest", ""))))
+            if watched is None:
+                return
+            try:
+                events = watched.watch.take(life, document, self._now(), columns=self._columns())
+            except (ValueError, TypeError, KeyError) as error:
+                self._say(f"{watched.model}: what the worker counted is not understood: {error}")
+                return
+            watched.report = None
+        for event in events:
+            self._say(f"{watched.model}: {event.text}")
+            noted = Event(event.kind, watched.model, watched.watch.digest, event.text, signal=event.subject)
+            self._store.note(noted, who="supervisor")
+
+    def follow(self, state: State) -> None:
+        """Keeps to the record: bundles that neither answer nor may answer soon are watched no more.
+
+        Args:
+            state: The record.
+        """
+        with self._lock:
+            self._state = state
+            self._settings = self._read_settings()
+            wanted = {
+                digest
+                for model in state.models.values()
+                for digest in (model.active, model.candidate, model.previous)
+                if digest is not None
+            }
+            for digest in [digest for digest in self._watched if digest not in wanted]:
+                self._keep_one(self._watched.pop(digest))
+            self._sweep(wanted | {digest for model in state.models.values() for digest in model.releases})
+
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """What is known of what answers now, by model, JSON-ready; see ``watch_report``."""
+        with self._lock:
+            found = {}
+            for name, model in sorted(self._state.models.items()) if self._state is not None else ():
+                digest = model.candidate or model.active
+                watched = None if digest is None else self._find(name, digest)
+                if watched is not None:
+                    found[name] = self._report(watched)
+            return found
+
+    def report(self, model: str) -> dict[str, Any]:
+        """What is known of one model.
+
+        Raises:
+            NotInstalledError: The box does not have it, or nothing of it answers.
+        """
+        found = self.reports().get(model)
+        if found is None:
+            raise NotInstalledError(f"nothing answers for {model!r}; see 'edgeml status'")
+        return found
+
+    def acknowledge(self, model: str, column: str, *, who: str) -> dict[str, Any]:
+        """The operator has seen an alarm.
+
+        Args:
+            model: Name of the model.
+            column: The column that raised it.
+            who: For the journal.
+
+        Returns:
+            ``column`` and ``ended``: whether the alarm is over with that.
+
+        Raises:
+            NotInstalledError: The box does not have the model, or nothing of it answers.
+            RequestError: The column has no alarm.
+        """
+        self.report(model)
+        with self._lock:
+            assert self._state is not None
+            state = self._state.model(model)
+            watched = self._find(model, state.candidate or state.active or "")
+            try:
+                if watched is None:
+                    raise KeyError(column)
+                ended = watched.watch.acknowledge(column, self._now())
+            except KeyError:
+                raise RequestError(
+                    f"{model} has no alarm on {column[:80]!r}", code="no_alarm", field="column"
+                ) from None
+            watched.report = None
+        text = f"{column}: the alarm was acknowledged" + (" and is over" if ended else "")
+        self._store.note(Event("drift", model, watched.watch.digest, text, signal=column), who=who)
+        return {"column": column, "ended": ended}
+
+    def keep(self) -> None:
+        """Writes a snapshot of everything that has changed."""
+        with self._lock:
+            for watched in self._watched.values():
+                self._keep_one(watched)
+
+    def end(self) -> None:
+        """Writes snapshots and stops the thread."""
+        with suppress(queue.Full):
+            self._inbox.put_nowait(None)
+        self.keep()
+
+    def _work(self) -> None:
+        while True:
+            with suppress(queue.Empty):
+                given = self._inbox.get(timeout=KEEP_S / 10)
+                if given is None:
+                    return
+                try:
+                    self.take(*given)
+                except Exception as error:  # a mistake here must not end the watch
+                    self._say(f"watching: {type(error).__name__}: {error}")
+            self._keep_due()
+
+    def _columns(self) -> int:
+        """Columns of what answers on this box: the false alarms of all of them share the budget."""
+        if self._state is None:
+            return 1
+        answering = {digest for model in self._state.models.values() for digest in (model.active, model.candidate)}
+        return sum(each.watch.watched_columns for digest, each in self._watched.items() if digest in answering) or 1
+
+    def _find(self, model: str, digest: str) -> _Watched | None:
+        known = self._watched.get(digest)
+        if known is not None:
+            return known
+        if self._state is None:
+            return None
+        release = self._state.model(model).releases.get(digest) if model in self._state.models else None
+        if release is None:
+            return None
+        try:
+            watched = self._begun(model, digest, release.version)
+        except (EdgemlError, OSError, KeyError, ValueError) as error:
+            self._say(f"{model} sha256:{digest[:12]} cannot be watched: {error}")
+            return None
+        self._watched[digest] = watched
+        return watched
+
+    def _begun(self, model: str, digest: str, version: str) -> _Watched:
+        manifest = self._store.manifest(digest)
+        blob = self._store.blobs.read(bare(manifest.config.digest), manifest.config.size)
+        config = parse_object(blob, "config")
+        reference: Mapping[str, Any] = {}
+        layout = None
+        member = manifest.members.get(MEMBER)
+        if member is not None and config["task"] != "tensors":
+            reference = parse_object(self._store.blobs.read(bare(member.digest), max(member.size, 1)), MEMBER)
+            layout = Layout.of(reference, config["schema"])
+        watch = Watch(digest, layout, config.get("slo", {}), self._settings, clock=self._clock)
+        path = self._path(digest)
+        try:
+            data = SYSTEM.read(path, _MOST_BYTES)
+        except OSError:
+            data = b""
+        if data:
+            try:
+                watch.restore(_unpacked(data))
+            except ValueError as error:
+                self._say(f"{path} is damaged and dropped: {error}")
+                with suppress(OSError):
+                    path.unlink()
+                text = f"the counts so far are lost: the snapshot was damaged ({error})"
+                self._store.note(Event("watch", model, digest, text, signal="snapshot"), who="supervisor")
+        # The first snapshot comes soon: a box that is switched off each evening keeps its day.
+        return _Watched(model, version, config["schema"], reference, watch, self._clock())
+
+    def _report(self, watched: _Watched) -> dict[str, Any]:
+        now = self._now()
+        if watched.report is None or now - watched.report[0] > 60.0:
+            budget = self._settings.budget
+            made = watch_report(
+                watched.watch,
+                now=now,
+                columns=self._columns(),
+                budget_days=budget.days,
+                schema=watched.schema,
+                reference=watched.reference,
+            )
+            monitors = {
+                "state_bytes": watched.watch.state_bytes,
+                "bytes_today": self.bytes_today,
+                "failure": self.failure,
+            }
+            watched.report = now, {"model": watched.model, "version": watched.version} | made | {"monitors": monitors}
+        return watched.report[1]
+
+    def _keep_due(self) -> None:
+        with self._lock:
+            for watched in self._watched.values():
+                # So many bytes at a time may be written so often.
+                pause = max(KEEP_S, _DAY_S * watched.kept_bytes * len(self._watched) / BYTES_A_DAY)
+                if watched.watch.changed and self._clock() - watched.kept_at >= pause:
+                    self._keep_one(watched)
+
+    def _keep_one(self, watched: _Watched) -> None:
+        watched.kept_at = self._clock()
+        if not watched.watch.changed:
+            return
+        data = _packed(watched.watch.to_document())
+        day = int(self._now() // _DAY_S)
+        if day != self._day:
+            self._day, self.bytes_today = day, 0
+        try:
+            path = self._path(watched.watch.digest)
+            path.parent.mkdir(mode=0o750, exist_ok=True)
+            replace_file(path, [data], mode=0o640)
+            watched.kept_bytes = len(data)
+            self.bytes_today += len(data)
+            self.failure = ""
+        except OSError as error:
+            watched.watch.changed = True
+            if str(error) != self.failure:
+                self._say(f"what was counted cannot be kept: {error}")
+            self.failure = str(error)
+
+    def _sweep(self, installed: set[str]) -> None:
+        """Removes snapshots of bundles that are no longer installed."""
+        with suppress(OSError):
+            for path in (self._store.root / FOLDER).iterdir():
+                if path.suffix == ".tmp" or (path.suffix == ".watch" and path.stem not in installed):
+                    path.unlink()
+
+    def _path(self, digest: str) -> Path:
+        return self._store.root / FOLDER / f"{digest}.watch"
+
+
+def _packed(document: Mapping[str, Any]) -> bytes:
+    packed = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 6)
+    return _MAGIC + hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed
+
+
+def _unpacked(data: bytes) -> dict[str, Any]:
+    head, _, packed = data[len(_MAGIC) :].partition(b"\n")
+    if not data.startswith(_MAGIC) or hashlib.sha256(packed).hexdigest().encode() != head:
+        raise ValueError("it is cut off or changed")
+    unpacker = zlib.decompressobj()
+    try:
+        document = json.loads(unpacker.decompress(packed, _MOST_BYTES))
+    except (zlib.error, ValueError, RecursionError) as error:
+        raise ValueError(f"it cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError("it is no object")
+    return document
