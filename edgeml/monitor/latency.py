@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from edgeml.kernels.histogram import Histogram
 
 TIERS = ("rule", "model", "fallback")
@@ -50,6 +52,11 @@ class LatencyMonitor:
             KeyError: There is no such tier.
         """
         return self._histograms[tier]
+
+    def document(self) -> dict[str, str]:
+        """The histograms of the tiers that answered, as base64 of ``Histogram.to_bytes``."""
+        taken = {tier: histogram.to_bytes() for tier, histogram in self._histograms.items() if histogram.count}
+        return {tier: b64encode(data).decode() for tier, data in taken.items()}
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Count, mean, percentiles and maximum of each tier; times in microseconds, 0 where there was no answer.

@@ -120,6 +120,11 @@ class Link:
             os.close(descriptor)
 
 
+def fits(document: dict[str, Any]) -> bool:
+    """Whether a document is small enough to be sent."""
+    return len(json.dumps(document, separators=(",", ":"))) < LINE_MAX_BYTES
+
+
 def reach(root: Path, *, timeout_s: float) -> Link:
     """Connects to the supervisor of a store.
 

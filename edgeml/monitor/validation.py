@@ -36,10 +36,15 @@ class Violated(Protocol):
 
 
 class Validation:
-    """What one bundle refused. Any thread may call any method."""
+    """What one bundle refused. Any thread may call any method.
+
+    Attributes:
+        count: How often something was refused, records and whole requests.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.count = 0
         self._records = 0
         self._requests: dict[str, int] = {}
         self._fields: dict[str, dict[str, int]] = {}
@@ -57,6 +62,7 @@ class Validation:
         for each in violations:
             by_row.setdefault(each.row, []).append(each)
         with self._lock:
+            self.count += 1
             self._records += len(by_row)
             for each in violations:
                 self._count(each)
@@ -70,6 +76,7 @@ class Validation:
             code: Why, such as ``invalid_json``.
         """
         with self._lock:
+            self.count += 1
             self._requests[code] = self._requests.get(code, 0) + 1
 
     def document(self) -> dict[str, Any]:

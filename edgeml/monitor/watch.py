@@ -25,7 +25,7 @@ from edgeml.monitor.drift_layout import Column, Layout
 from edgeml.monitor.objectives import Objectives
 from edgeml.monitor.windows import SubWindows
 
-LOOK_S = 10.0
+LOOK_S = 5.0
 # A look may take this share of the time.
 LOOK_SHARE = 0.02
 # Kinds of columns whose neighbouring bins are alike.

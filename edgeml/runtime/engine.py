@@ -10,6 +10,7 @@ reference; a request takes it once and keeps to it, so that no answer is ever mi
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeml.errors import RequestError
+from edgeml.errors import RequestError, SchemaError
 from edgeml.monitor.drift import DriftMonitor
 from edgeml.monitor.latency import LatencyMonitor
 from edgeml.monitor.tally import Tally
+from edgeml.monitor.validation import Validation
 from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.answer_tensors import OF_A_BARE_MODEL, Inference, inference
 from edgeml.runtime.fallback import is_invalid
@@ -39,6 +41,7 @@ ROW_NS = 10_000_000
 GOLDEN_ROWS = 1000
 # So much of a JSON body is taken for a row, before anybody has read it.
 ROW_BYTES = 64
+_births = itertools.count(1)
 
 
 class Engine:
@@ -59,6 +62,8 @@ class Engine:
         tally: Counters of a trial.
         drift: Counters of records and answers; None where the bundle has no drift reference.
         quality: Counters of how good the answers are.
+        validation: What was refused.
+        birth: Number of this engine in this process, rising.
         card: The bundle's model card.
     """
 
@@ -81,6 +86,8 @@ class Engine:
             predictor.watch(drift.counters)
         self.quality = quality if quality is not None else AnswerQuality(predictor)
         self._count_quality = self.quality.counters.count
+        self.validation = Validation()
+        self.birth = next(_births)
         self.card = card
         self._clock = clock
         # Thread -> until when its question may be with the predictor, without the patience that each question gets.
@@ -126,13 +133,24 @@ class Engine:
         requests = sum(self.latency.histogram(tier).count for tier in TIERS)
         return self.tally.document(requests, rss_bytes=rss_bytes)
 
-    def watched(self) -> dict[str, Any] | None:
-        """What records and answers looked like since this bundle was loaded; see ``DriftMonitor.document``.
+    def watched(self) -> dict[str, Any]:
+        """Everything that was counted since this engine was made, as a supervisor takes it (``monitor.counted``)."""
+        unknown = self.predictor.reader.unknown_counts() if isinstance(self.predictor, Predictor) else {}
+        return {
+            "birth": self.birth,
+            "latency": self.latency.document(),
+            "missed": self.tally.deadline_misses,
+            "validation": self.validation.document(),
+            "unknown": unknown,
+            "capture": {},
+            "quality": self.quality.document() if isinstance(self.predictor, Predictor) else None,
+            "drift": None if self.drift is None else self.drift.document(),
+        }
 
-        Returns:
-            None where the bundle has no drift reference.
-        """
-        return None if self.drift is None else self.drift.document()
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Answers and refused questions so far: where neither has changed, ``watched`` has not either."""
+        return sum(self.latency.histogram(tier).count for tier in TIERS), self.validation.count
 
     def predict(self, record: Mapping[str, Any]) -> Prediction:
         """Answers one record; see ``Predictor.predict``."""
@@ -158,6 +176,8 @@ class Engine:
         rows = min(len(body) // ROW_BYTES, predictor.reader.max_rows)
         (envelope, answers), elapsed = self._ask(predictor.predict_json, body, rows)
         self._observe(answers, elapsed)
+        if envelope.violations:
+            self.validation.refused(envelope.violations)
         return envelope, answers
 
     def predict_many(self, records: Any) -> Sequence[Prediction]:
@@ -223,8 +243,14 @@ class Engine:
         self._asking[me] = start + rows * ROW_NS
         try:
             answer = call(question)
-        except (RequestError, MemoryError, OSError):
-            raise  # the question's fault, or the box's
+        except SchemaError as error:
+            self.validation.refused(error.violations)
+            raise  # the question's fault
+        except RequestError as error:
+            self.validation.request_refused(error.code)
+            raise
+        except (MemoryError, OSError):
+            raise  # the box's fault
         except Exception as error:
             if counts:
                 self.tally.failed(invalid=is_invalid(str(error)), answered=False)

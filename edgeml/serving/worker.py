@@ -4,8 +4,9 @@
    store for reading only.
 2. It begins to answer when it has followed the first orders and is told to; until then connections wait in the kernel's
    queue.
-3. It says once a second that it lives, and what each bundle did. A question whose model does not come back is
-   reported too, with the model's bundle, for nobody else can see it. What it is about to load it says before it does.
+3. It says once a second that it lives, and what each bundle did; every few seconds, and when it ends, what was counted
+   of the records and answers of each bundle that was asked. A question whose model does not come back is reported too,
+   with the model's bundle, for nobody else can see it. What it is about to load it says before it does.
 4. If the supervisor goes, it serves on, and offers itself to the next one, with the socket; also while it loads.
 5. While a bundle is on trial its golden rows are asked again once a minute, beside everything else: slow ones are
    no silence.
@@ -25,7 +26,7 @@ from typing import Any
 from edgeml.bundles.disk import SYSTEM
 from edgeml.bundles.journal import Journal
 from edgeml.bundles.store import Store
-from edgeml.monitor.link import Link, reach
+from edgeml.monitor.link import Link, fits, reach
 from edgeml.serving.data_plane import DataPlane
 from edgeml.serving.faults import is_the_box
 from edgeml.serving.limits import Limits
@@ -35,6 +36,7 @@ from edgeml.serving.sockets import Listener
 from edgeml.serving.warm_up import checked_engine, degraded_engine, make_empty_plane
 
 BEAT_S = 1.0
+WATCHED_S = 5.0
 RECONNECT_S = 0.3
 GOLDEN_EVERY_S = 60.0
 LOCK = "worker.lock"
@@ -70,7 +72,9 @@ def work(root: Path, listener: Listener, limits: Limits) -> int:
         )
         worker = Worker(root, listener, plane, lineup)
         worker.begin()
-        return serve(plane, listener, ready=lambda: None)
+        status = serve(plane, listener, ready=lambda: None)
+        worker.tell_watched()
+        return status
 
 
 class Worker:
@@ -98,6 +102,9 @@ class Worker:
         self._orders: queue.SimpleQueue[tuple[Link, dict[str, Any]]] = queue.SimpleQueue()
         self._first = threading.Event()
         self._golden_s = golden_s
+        # Digest -> what had been asked of it, and over which link it was told.
+        self._told: dict[str, tuple[Any, ...]] = {}
+        self._telling = threading.Lock()
 
     def begin(self) -> None:
         """Starts the threads; returns when it is time to answer."""
@@ -105,6 +112,7 @@ class Worker:
             (self._hear, "edgeml-hear"),
             (self._follow, "edgeml-orders"),
             (self._beat, "edgeml-beat"),
+            (self._watch, "edgeml-watched"),
             (self._retest, "edgeml-golden"),
         ):
             threading.Thread(target=target, name=name, daemon=True).start()
@@ -166,6 +174,30 @@ class Worker:
                 continue
             with suppress(OSError):
                 link.send(self._report())
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(WATCHED_S)
+            self.tell_watched()
+
+    def tell_watched(self) -> None:
+        """Tells what was counted of each bundle that was asked since it was told last."""
+        link = self._link
+        if link is None:
+            return
+        with self._telling, suppress(OSError):
+            engines = [engine for each in self._lineup.engines().values() for engine in each.values()]
+            for engine in engines:
+                digest, seen = engine.digest, (link, engine.birth, *engine.seen)
+                if any(engine.seen) and self._told.get(digest) != seen:
+                    document = {"kind": "watched", "life": self._life, "model": engine.name, "digest": digest}
+                    document |= engine.watched()
+                    if not fits(document):
+                        document["drift"] = None  # thousands of columns, and all of them full: the rest is told
+                    link.send(document)
+                    self._told[digest] = seen
+            kept = {engine.digest for engine in engines}
+            self._told = {digest: seen for digest, seen in self._told.items() if digest in kept}
 
     def _report(self) -> dict[str, Any]:
         rss = resident_bytes()

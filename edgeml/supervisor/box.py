@@ -6,6 +6,7 @@ started, hangs, or has died.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgeml.supervisor.supervisor import Supervisor
 from edgeml.supervisor.tokens import Tokens
 from edgeml.supervisor.trial_config import TrialConfig
 from edgeml.supervisor.trials import Trials
+from edgeml.supervisor.watching import Watching
 from edgeml.supervisor.worker_state import WorkerOptions
 
 # What a client may do whose certificate one of the operator's own authorities has signed.
@@ -93,7 +95,8 @@ def run_box(root: Path, options: BoxOptions, *, ready: Callable[[str, str], None
         reference_labels(store),
         unmeasured_bytes=lambda: _granted_bytes(store),
     )
-    supervisor = Supervisor(store, trials, options=options.worker)
+    watching = Watching(store, say=lambda line: print(line, file=sys.stderr, flush=True))
+    supervisor = Supervisor(store, trials, watching=watching, options=options.worker)
     management = _management(store, supervisor, options)
     address = ""
     if management is not None:
@@ -128,5 +131,5 @@ def _management(store: Store, supervisor: Supervisor, options: BoxOptions) -> Ma
     )
     scopes = CERTIFICATE_SCOPES if options.tls is not None and options.tls.client_ca is not None else ()
     callers = Callers(Tokens(store.root), certificate_scopes=scopes)
-    app = make_management_app(store, releases, callers)
+    app = make_management_app(store, releases, callers, watching=supervisor.watching)
     return serve_management(app, options.manage_host, options.manage_port, tls=options.tls)

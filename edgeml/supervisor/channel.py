@@ -33,6 +33,27 @@ def live(root: Path, *, timeout_s: float = 5.0) -> dict[str, Any] | None:
     return _ask(root, {"kind": "status"}, timeout_s)
 
 
+def watched(root: Path, *, timeout_s: float = 5.0) -> dict[str, Any] | None:
+    """What a running supervisor knows of what it watches, by model; see ``Watching.summaries``.
+
+    Returns:
+        None where none runs, or it gives no answer.
+    """
+    answer = _ask(root, {"kind": "watch"}, timeout_s)
+    return None if answer is None else answer.get("reports")
+
+
+def acknowledge(
+    root: Path, model: str, column: str, *, who: str = "cli", timeout_s: float = 5.0
+) -> dict[str, Any] | None:
+    """Tells a running supervisor that the operator has seen an alarm; see ``Watching.acknowledge``.
+
+    Returns:
+        Its answer, or ``{"error": ...}`` where it refuses; None where none runs.
+    """
+    return _ask(root, {"kind": "acknowledge", "model": model, "column": column, "who": who}, timeout_s)
+
+
 def _ask(root: Path, document: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
     try:
         link = reach(root, timeout_s=timeout_s)

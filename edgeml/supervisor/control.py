@@ -7,12 +7,13 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from edgeml.errors import EdgemlError
 from edgeml.monitor.link import Link, listen, places
 
 # How long a message may wait for room in the kernel's buffer.
@@ -29,6 +30,7 @@ class Control:
         worker: Told ``("hello", link, document)``, ``("heard", link, document)`` and ``("gone", link)`` of workers.
         follow: Answers a nudge once the worker follows the record, or after so many seconds.
         live: Answers a question for what is served now.
+        answers: What answers other kinds of questions, by kind; given the question.
 
     Raises:
         OSError: The socket cannot be made.
@@ -41,10 +43,12 @@ class Control:
         worker: Callable[[tuple[Any, ...]], None],
         follow: Callable[[float], dict[str, Any]],
         live: Callable[[], dict[str, Any]],
+        answers: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
     ) -> None:
         self._worker = worker
         self._follow = follow
         self._live = live
+        self._answers = dict(answers or {})
         self._links: WeakSet[Link] = WeakSet()
         self._path, self._socket = _listen(root)
         threading.Thread(target=self._accept, args=(self._socket,), name="edgeml-control", daemon=True).start()
@@ -86,6 +90,11 @@ class Control:
                 link.send(self._follow(float(first.get("wait_s", WAIT_S))))
             elif first is not None and first.get("kind") == "status":
                 link.send(self._live())
+            elif first is not None and (answer := self._answers.get(str(first.get("kind")))) is not None:
+                try:
+                    link.send(answer(first))
+                except EdgemlError as error:
+                    link.send({"error": str(error)})
 
 
 def _listen(root: Path) -> tuple[Path, socket.socket]:

@@ -26,6 +26,8 @@ from edgeml.supervisor.places import Places
 from edgeml.supervisor.refusals import Answer, refused
 from edgeml.supervisor.releases import Releases
 from edgeml.supervisor.releases_plane import ReleasesPlane
+from edgeml.supervisor.watching import Watching
+from edgeml.supervisor.watching_plane import WatchingPlane
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,12 @@ class AppPlaces:
 
 
 def make_management_app(
-    store: Store, releases: Releases, callers: Callers, *, places: AppPlaces | None = None
+    store: Store,
+    releases: Releases,
+    callers: Callers,
+    *,
+    watching: Watching | None = None,
+    places: AppPlaces | None = None,
 ) -> Flask:
     """Builds the app.
 
@@ -52,6 +59,7 @@ def make_management_app(
         store: Where bundles go.
         releases: What decides about them.
         callers: Who may ask.
+        watching: Who watches the models; None for nobody, and then nothing is known of them.
         places: How many of its threads the server gives to what may take long.
     """
     places = places or AppPlaces()
@@ -64,6 +72,7 @@ def make_management_app(
         "uploads": uploads,
         "manifests": OciManifests(store, hashing=hashing),
         "releases": ReleasesPlane(releases, waits=waits),
+        "watch": WatchingPlane(watching or Watching(store)),
     }
     app = Flask("edgeml.management", static_folder=None)
     app.url_map.strict_slashes = False

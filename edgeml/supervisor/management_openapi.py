@@ -125,6 +125,7 @@ def _schemas() -> dict[str, Any]:
         "Deny": _object(named | {"reason": _TEXT}, needed=False),
         "Rollback": _object({"to": _TEXT, "from": _TEXT, "reason": _TEXT}, needed=False),
         "Pull": _object({"from": _TEXT}),
+        "Column": _object({"column": _TEXT}),
         "Problem": _object({"error": _TEXT, "code": _TEXT}) | {"additionalProperties": True},
         "OciProblem": _object({"errors": _list(_object({"code": _TEXT, "message": _TEXT}))}),
     }

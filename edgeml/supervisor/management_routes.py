@@ -41,6 +41,8 @@ MANAGEMENT_ROUTES = tuple(
         ("GET", "/v1/models", "releases.models", "read", "All models with their releases.", "Models"),
         ("GET", _MODEL, "releases.model", "read", "One model: releases, trial, what is served.", "Model"),
         ("GET", f"{_MODEL}/card", "releases.card", "read", "The model card, Markdown; ?digest= of another release."),
+        ("GET", f"{_MODEL}/watch", "watch.report", "read", "Traffic, latency, drift, quality, findings.", "Any"),
+        ("POST", f"{_MODEL}/drift/acknowledge", "watch.acknowledge", "release", "An alarm was seen.", "Any", "Column"),
         ("GET", f"{_MODEL}/history", "releases.history", "read", "What happened, newest first.", "History"),
         ("POST", f"{_MODEL}/activate", "releases.activate", "release", "Try a release.", "Operation", "Activate"),
         ("POST", f"{_MODEL}/confirm", "releases.confirm", "release", "End the trial well.", "Operation", "Named"),

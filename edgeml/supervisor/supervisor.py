@@ -35,6 +35,7 @@ from edgeml.supervisor.notify import Notifier
 from edgeml.supervisor.orders import orders_for
 from edgeml.supervisor.said import Said
 from edgeml.supervisor.trials import Trials
+from edgeml.supervisor.watching import Watching
 from edgeml.supervisor.worker_process import CANNOT_LISTEN, WorkerProcess, pause_s
 from edgeml.supervisor.worker_state import Serving, Waiting, WorkerOptions, WorkerState
 
@@ -53,6 +54,7 @@ class Supervisor:
     Args:
         store: The store; this process becomes its supervisor.
         trials: The trials of the store.
+        watching: The watch over its bundles; None makes one.
         options: How the worker is run.
         notifier: systemd, where it listens.
         say: Told what people should read, a line each.
@@ -64,6 +66,7 @@ class Supervisor:
         store: Store,
         trials: Trials,
         *,
+        watching: Watching | None = None,
         options: WorkerOptions | None = None,
         notifier: Notifier | None = None,
         say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
@@ -71,6 +74,7 @@ class Supervisor:
     ) -> None:
         self.store = store
         self.trials = trials
+        self.watching = watching or Watching(store, say=say)
         self._options = options or WorkerOptions()
         self._notifier = notifier or Notifier()
         self._say = say
@@ -140,10 +144,12 @@ class Supervisor:
         with (
             SYSTEM.lock(self.store.root / "supervisor.lock", wait=False) as ours,
             ending(self.stop),
+            self.watching,
         ):
             if not ours:
                 raise ConflictError(f"another supervisor runs for {self.store.root}; see 'edgeml status'")
-            control = Control(self.store.root, worker=self._events.put, follow=self.follow, live=self.live)
+            worker, answers = self.watching.beside(self._events.put), self.watching.answers
+            control = Control(self.store.root, worker=worker, follow=self.follow, live=self.live, answers=answers)
             try:
                 return self._turn()
             finally:
@@ -371,6 +377,7 @@ class Supervisor:
         self._generation = orders.state.generation
         self._shunned &= {model.candidate for model in orders.state.models.values() if model.candidate}
         self.trials.follow(orders.state, worker.settled_bytes)
+        self.watching.follow(orders.state)
         worker.ordered = worker.ordered or any(each["digest"] for each in orders.models)
         worker.turn += 1
         self._tell({"kind": "serve", "turn": worker.turn, "models": orders.models})

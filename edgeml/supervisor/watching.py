@@ -36,7 +36,11 @@ from edgeml.monitor.watch_report import watch_report
 FOLDER = "monitors"
 KEEP_S = 600.0
 BYTES_A_DAY = 16 * 1024 * 1024
+# How long the end waits for what has come and is not dealt with yet.
+END_S = 5.0
 _MAGIC = b"edgeml watch 1\n"
+# Columns whose histograms are in a message between processes.
+HISTOGRAMS = 40
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_WAITING = 200
 _DAY_S = 86_400
@@ -87,30 +91,62 @@ class Watching:
         self._lock = threading.RLock()
         self._watched: dict[str, _Watched] = {}
         self._state: State | None = None
-        self._inbox: queue.Queue[tuple[int, Mapping[str, Any]] | None] = queue.Queue(_MOST_WAITING)
+        self._inbox: queue.Queue[Mapping[str, Any] | None] = queue.Queue(_MOST_WAITING)
+        self._thread: threading.Thread | None = None
         self._day = int(now() // _DAY_S)
         self.bytes_today = 0
         self.failure = ""
 
-    def begin(self) -> None:
+    def __enter__(self) -> Watching:
         """Starts the thread."""
-        threading.Thread(target=self._work, name="edgeml-watching", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="edgeml-watching", daemon=True)
+        self._thread.start()
+        return self
 
-    def put(self, life: int, document: Mapping[str, Any]) -> None:
+    def __exit__(self, *_: object) -> None:
+        """Deals with what has come, stops the thread, and writes snapshots."""
+        if self._thread is not None:
+            with suppress(queue.Full):
+                self._inbox.put(None, timeout=END_S)
+            self._thread.join(END_S)
+        self.keep()
+
+    def beside(self, others: Callable[[tuple[Any, ...]], None]) -> Callable[[tuple[Any, ...]], None]:
+        """Takes counts out of what workers say, on its way to somebody else.
+
+        Args:
+            others: Told everything else.
+
+        Returns:
+            What is to be told; see ``Control``.
+        """
+
+        def came(event: tuple[Any, ...]) -> None:
+            if event[0] == "heard" and event[2].get("kind") == "watched":
+                self.put(event[2])
+            else:
+                others(event)
+
+        return came
+
+    @property
+    def answers(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+        """What is answered to commands on the box, by kind of question."""
+        return {"watch": self._answer_watch, "acknowledge": self._answer_acknowledge}
+
+    def put(self, document: Mapping[str, Any]) -> None:
         """Hands on what the worker counted; never waits. What there is no room for comes again, whole.
 
         Args:
-            life: Number of the worker's life.
             document: Its message.
         """
         with suppress(queue.Full):
-            self._inbox.put_nowait((life, document))
+            self._inbox.put_nowait(document)
 
-    def take(self, life: int, document: Mapping[str, Any]) -> None:
+    def take(self, document: Mapping[str, Any]) -> None:
         """Deals with what the worker counted of one bundle.
 
         Args:
-            life: Number of the worker's life.
             document: Its message; what is no such message changes nothing.
         """
         with self._lock:
@@ -118,7 +154,7 @@ class Watching:
             if watched is None:
                 return
             try:
-                events = watched.watch.take(life, document, self._now(), columns=self._columns())
+                events = watched.watch.take(int(document["life"]), document, self._now(), columns=self._columns())
             except (ValueError, TypeError, KeyError) as error:
                 self._say(f"{watched.model}: what the worker counted is not understood: {error}")
                 return
@@ -157,6 +193,12 @@ class Watching:
                 if watched is not None:
                     found[name] = self._report(watched)
             return found
+
+    def summaries(self) -> dict[str, dict[str, Any]]:
+        """``reports`` with the histograms of the worst columns only: small enough for a message between processes."""
+        reports = self.reports()
+        most = max(5, HISTOGRAMS // max(1, len(reports)))
+        return {name: _shortened(report, most) for name, report in reports.items()}
 
     def report(self, model: str) -> dict[str, Any]:
         """What is known of one model.
@@ -208,11 +250,11 @@ class Watching:
             for watched in self._watched.values():
                 self._keep_one(watched)
 
-    def end(self) -> None:
-        """Writes snapshots and stops the thread."""
-        with suppress(queue.Full):
-            self._inbox.put_nowait(None)
-        self.keep()
+    def _answer_watch(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"reports": self.summaries()}
+
+    def _answer_acknowledge(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.acknowledge(str(asked["model"]), str(asked["column"]), who=str(asked.get("who", "cli")))
 
     def _work(self) -> None:
         while True:
@@ -221,7 +263,7 @@ class Watching:
                 if given is None:
                     return
                 try:
-                    self.take(*given)
+                    self.take(given)
                 except Exception as error:  # a mistake here must not end the watch
                     self._say(f"watching: {type(error).__name__}: {error}")
             self._keep_due()
@@ -336,6 +378,16 @@ class Watching:
 
     def _path(self, digest: str) -> Path:
         return self._store.root / FOLDER / f"{digest}.watch"
+
+
+def _shortened(report: Mapping[str, Any], most: int) -> dict[str, Any]:
+    columns = report["drift"]["columns"]
+    bare_ones = [
+        {key: value for key, value in each.items() if key not in ("bins", "reference", "current")}
+        for each in columns[most : 5 * most]
+    ]
+    left_out = max(0, len(columns) - 5 * most)
+    return {**report, "drift": {**report["drift"], "columns": columns[:most] + bare_ones, "left_out": left_out}}
 
 
 def _packed(document: Mapping[str, Any]) -> bytes:

@@ -101,7 +101,7 @@ def test_golden_rows_and_warming_up_are_nobodys_traffic(penguins_bundle):
     engine = checked_engine(penguins_bundle, max_rows=Limits().rows)
     assert engine.drift is not None and engine.drift.rows == 0
     assert engine.golden_check().passed and engine.golden_check().rows > 0
-    assert engine.watched() is not None and engine.drift.rows == 0
+    assert engine.watched()["drift"] is not None and engine.drift.rows == 0
     engine.predict(GENTOO)
     engine.predict_many([GENTOO, UNCLEAR])
     engine.infer({name: np.array([value]) for name, value in GENTOO.items()})
@@ -113,9 +113,10 @@ def test_an_engine_on_trial_again_goes_on_counting(penguins_bundle):
     engine.predict(GENTOO)
     again = Engine(engine.predictor, drift=engine.drift)
     again.predict(GENTOO)
-    assert again.drift.rows == 2 and again.watched()["birth"] == engine.watched()["birth"]
+    assert again.drift.rows == 2 and again.watched()["drift"]["birth"] == engine.watched()["drift"]["birth"]
     other = checked_engine(penguins_bundle, max_rows=10)
-    assert other.watched()["birth"] != engine.watched()["birth"] and other.watched()["rows"] == 0
+    assert other.watched()["drift"]["birth"] != engine.watched()["drift"]["birth"]
+    assert other.watched()["drift"]["rows"] == 0
 
 
 @pytest.mark.parametrize("one_by_one", [False, True])
@@ -209,7 +210,7 @@ def test_rules_alone_count_and_fall_back():
 def test_a_bundle_without_a_reference_is_not_watched():
     engine = checked_engine(bundle_of(), max_rows=10)
     engine.predict({"speed": 0.1})
-    assert engine.drift is None and engine.watched() is None
+    assert engine.drift is None and engine.watched()["drift"] is None
 
 
 def test_a_reference_that_does_not_fit_is_refused_before_the_bundle_answers(penguins_bundle):
