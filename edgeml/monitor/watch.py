@@ -87,6 +87,7 @@ class Watch:
         alarms: The alarms that have not ended.
         findings: What each watched column shows, by name.
         objectives: Its error budgets.
+        pending: Whether counts have come that nobody has looked at.
         changed: Whether anything was counted since ``to_document`` was called last.
     """
 
@@ -103,6 +104,7 @@ class Watch:
         self.layout = layout
         self.since = 0.0
         self.changed = False
+        self.pending = False
         self._settings = settings
         self._clock = clock
         self._looked_at = -math.inf
@@ -162,6 +164,18 @@ class Watch:
                 self._marks.append(self._mark())
             events += self._look(columns, now, closed=closed)
         return events
+
+    def look_again(self, now: float, *, columns: int) -> list[WatchEvent]:
+        """Looks at what came too soon after the last look, where its time has come.
+
+        Args:
+            now: Seconds since 1970.
+            columns: As of ``take``.
+
+        Returns:
+            As ``take``.
+        """
+        return self._look(columns, now, closed=False) if self.pending else []
 
     def acknowledge(self, column: str, now: float) -> bool:
         """The operator has seen an alarm; see ``Alarms.acknowledge``.
@@ -244,8 +258,8 @@ class Watch:
 
     def _look(self, columns: int, now: float, *, closed: bool) -> list[WatchEvent]:
         begun = self._clock()
-        pause = max(LOOK_S, self._look_took / LOOK_SHARE)
-        if not closed and begun - self._looked_at < pause:
+        self.pending = not closed and begun - self._looked_at < max(LOOK_S, self._look_took / LOOK_SHARE)
+        if self.pending:
             return []
         threshold = self.threshold(columns)
         events = []

@@ -16,7 +16,7 @@ import queue
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,11 @@ from edgeml.bundles.disk import SYSTEM
 from edgeml.bundles.documents import parse_object
 from edgeml.bundles.event import Event
 from edgeml.bundles.files import replace_file
-from edgeml.bundles.state import State, bare
+from edgeml.bundles.state import ModelState, State, bare
 from edgeml.bundles.store import Store
 from edgeml.errors import EdgemlError, NotInstalledError, RequestError
 from edgeml.monitor.drift_layout import MEMBER, Layout
-from edgeml.monitor.watch import Watch, WatchSettings
+from edgeml.monitor.watch import LOOK_S, Watch, WatchEvent, WatchSettings
 from edgeml.monitor.watch_report import watch_report
 
 FOLDER = "monitors"
@@ -159,10 +159,7 @@ class Watching:
                 self._say(f"{watched.model}: what the worker counted is not understood: {error}")
                 return
             watched.report = None
-        for event in events:
-            self._say(f"{watched.model}: {event.text}")
-            noted = Event(event.kind, watched.model, watched.watch.digest, event.text, signal=event.subject)
-            self._store.note(noted, who="supervisor")
+        self._tell(watched, events)
 
     def follow(self, state: State) -> None:
         """Keeps to the record: bundles that neither answer nor may answer soon are watched no more.
@@ -176,7 +173,7 @@ class Watching:
             wanted = {
                 digest
                 for model in state.models.values()
-                for digest in (model.active, model.candidate, model.previous)
+                for digest in (model.active, model.candidate, model.previous, model.last_resort)
                 if digest is not None
             }
             for digest in [digest for digest in self._watched if digest not in wanted]:
@@ -188,7 +185,7 @@ class Watching:
         with self._lock:
             found = {}
             for name, model in sorted(self._state.models.items()) if self._state is not None else ():
-                digest = model.candidate or model.active
+                digest = _answering(model)
                 watched = None if digest is None else self._find(name, digest)
                 if watched is not None:
                     found[name] = self._report(watched)
@@ -230,7 +227,7 @@ class Watching:
         with self._lock:
             assert self._state is not None
             state = self._state.model(model)
-            watched = self._find(model, state.candidate or state.active or "")
+            watched = self._find(model, _answering(state) or "")
             try:
                 if watched is None:
                     raise KeyError(column)
@@ -258,21 +255,43 @@ class Watching:
 
     def _work(self) -> None:
         while True:
-            with suppress(queue.Empty):
-                given = self._inbox.get(timeout=KEEP_S / 10)
-                if given is None:
-                    return
-                try:
+            try:
+                given = self._inbox.get(timeout=LOOK_S)
+            except queue.Empty:
+                given = {}
+            if given is None:
+                return
+            try:
+                if given:
                     self.take(given)
-                except Exception as error:  # a mistake here must not end the watch
-                    self._say(f"watching: {type(error).__name__}: {error}")
-            self._keep_due()
+                self._look_again()
+                self._keep_due()
+            except Exception as error:  # a mistake here must not end the watch
+                self._say(f"watching: {type(error).__name__}: {error}")
+
+    def _look_again(self) -> None:
+        with self._lock:
+            found = []
+            for watched in self._watched.values():
+                events = watched.watch.look_again(self._now(), columns=self._columns())
+                if not watched.watch.pending:
+                    found.append((watched, events))
+        for watched, events in found:
+            if events:
+                watched.report = None
+            self._tell(watched, events)
+
+    def _tell(self, watched: _Watched, events: Sequence[WatchEvent]) -> None:
+        for event in events:
+            self._say(f"{watched.model}: {event.text}")
+            noted = Event(event.kind, watched.model, watched.watch.digest, event.text, signal=event.subject)
+            self._store.note(noted, who="supervisor")
 
     def _columns(self) -> int:
         """Columns of what answers on this box: the false alarms of all of them share the budget."""
         if self._state is None:
             return 1
-        answering = {digest for model in self._state.models.values() for digest in (model.active, model.candidate)}
+        answering = {_answering(model) for model in self._state.models.values()}
         return sum(each.watch.watched_columns for digest, each in self._watched.items() if digest in answering) or 1
 
     def _find(self, model: str, digest: str) -> _Watched | None:
@@ -378,6 +397,11 @@ class Watching:
 
     def _path(self, digest: str) -> Path:
         return self._store.root / FOLDER / f"{digest}.watch"
+
+
+def _answering(model: ModelState) -> str | None:
+    """Hex digest of what answers for a model; the one on trial where there is one."""
+    return model.candidate or model.active or model.last_resort
 
 
 def _shortened(report: Mapping[str, Any], most: int) -> dict[str, Any]:

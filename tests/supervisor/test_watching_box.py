@@ -44,7 +44,7 @@ def bundle():
 
 @pytest.fixture
 def root(tmp_path, bundle):
-    store = Store.create(tmp_path / "store", allow_unsigned=True)
+    store = Store.create(tmp_path / "store", keyring=None, allow_unsigned=True)
     store.activate(store.install(bundle), now=True)
     return tmp_path / "store"
 
@@ -133,12 +133,19 @@ def test_labels_that_come_back_are_reported(root):
         assert estimated["low"] <= right / 300 <= estimated["high"]
 
 
+def wait_another_worker(box, old):
+    def answers():
+        return box.live().get("worker", {}).get("pid") not in (None, old) and box.served("invoices")
+
+    until(answers, why="another worker")
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_worker_is_killed_at_any_moment_and_no_counter_falls_or_doubles(root, seed):
     chance = random.Random(seed)
     with running(root) as box:
         sent = known = 0
-        for _ in range(4):
+        for _ in range(2):  # a third death in a row would be the bundle's fault
             for _ in range(chance.randrange(1, 6)):
                 predict(box, records(100, chance.randrange(1000)))
                 sent += 100
@@ -146,7 +153,7 @@ def test_the_worker_is_killed_at_any_moment_and_no_counter_falls_or_doubles(root
                 wait_answered(box, known + 1)
             old = box.worker
             os.kill(old, signal.SIGKILL)
-            until(lambda: box.live().get("worker", {}).get("pid") not in (None, old) and box.served(), why="a worker")  # noqa: B023
+            wait_another_worker(box, old)
             now = report(box)
             assert known <= now["answered"] <= sent
             known = now["answered"]
