@@ -1,4 +1,5 @@
-"""``make demo``: builds one bundle from real data, signs it, serves it, asks it; then updates a box, well and badly.
+"""``make demo``: builds one bundle from real data, signs it, serves it, asks it; then updates a box, well and
+badly, and changes the world of another.
 
 Run as ``python -m models.demo [MODEL]``; MODEL is a folder beside this file. Everything it makes is in ``demo-out/``.
 """
@@ -15,11 +16,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from edgeml.builder.schema_inference import infer_schema
 from models.demo_releases import show_releases
+from models.demo_watching import show_watching
 
 MODELS = Path(__file__).parent
 OUT = MODELS.parent / "demo-out"
@@ -83,6 +87,17 @@ def main() -> None:
         record=model_record(bundle, arguments),
         ports=(free_port(), free_port()),
     )
+    held_out = infer_schema(arguments["X"]).records(arguments["held_out"][0])
+    show_watching(
+        console,
+        step,
+        out=OUT,
+        model=model,
+        bundle=bundle,
+        records=[dict(record) for record in held_out],
+        truth=np.asarray(arguments["held_out"][1]).tolist(),
+        ports=(free_port(), free_port()),
+    )
     console.print(
         f"\nDone in {time.monotonic() - began:.0f} s. The bundle is in demo-out/{model}.edgeml; read its card with"
     )
@@ -134,7 +149,6 @@ def report(bundle: Any) -> None:
 
 def model_record(bundle: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """A held-out record that no rule answers."""
-    from edgeml.builder.schema_inference import infer_schema
     from edgeml.runtime.load import predictor_of
 
     predictor = predictor_of(bundle)

@@ -39,6 +39,8 @@ BYTES_A_DAY = 16 * 1024 * 1024
 # How long the end waits for what has come and is not dealt with yet.
 END_S = 5.0
 _MAGIC = b"edgeml watch 1\n"
+# Lines about one bundle at a time.
+TOLD = 5
 # Columns whose histograms are in a message between processes.
 HISTOGRAMS = 40
 _MOST_BYTES = 64 * 1024 * 1024
@@ -282,10 +284,15 @@ class Watching:
             self._tell(watched, events)
 
     def _tell(self, watched: _Watched, events: Sequence[WatchEvent]) -> None:
-        for event in events:
-            self._say(f"{watched.model}: {event.text}")
-            noted = Event(event.kind, watched.model, watched.watch.digest, event.text, signal=event.subject)
-            self._store.note(noted, who="supervisor")
+        # A world that changes as a whole is one piece of news, and not one for each of two hundred columns.
+        shown = events if len(events) <= TOLD else events[: TOLD - 1]
+        rest = [event.subject for event in events[len(shown) :]]
+        told = [(event.kind, event.text, event.subject) for event in shown]
+        if rest:
+            told.append(("drift", f"... and {len(rest)} more: {', '.join(rest[:TOLD])}", "several"))
+        for kind, text, subject in told:
+            self._say(f"{watched.model}: {text}")
+            self._store.note(Event(kind, watched.model, watched.watch.digest, text, signal=subject), who="supervisor")
 
     def _columns(self) -> int:
         """Columns of what answers on this box: the false alarms of all of them share the budget."""
