@@ -78,7 +78,9 @@ def show_watching(
             time.sleep(0.2)
         wait_for(lambda: bool(alarms(report(box, bundle))), "an alarm")
         show(console, report(box, bundle))
-        for each in alarms(report(box, bundle)):
+        found = alarms(report(box, bundle))
+        console.print(f"{len(found)} columns raised an alarm, these first:")
+        for each in found[:WORST]:
             console.print(
                 f"[bold red]alarm[/bold red]  {each['name']}: PSI {each['effect']:.2f} over {each['rows']} rows"
             )

@@ -262,7 +262,7 @@ class Watch:
         if self.pending:
             return []
         threshold = self.threshold(columns)
-        events = []
+        told: list[tuple[float, WatchEvent]] = []
         assert self.layout is not None
         for column in self.layout.columns:
             evidence = self._evidence.get(column.name)
@@ -278,10 +278,10 @@ class Watch:
             self.findings[column.name] = finding
             said = self.alarms.update(column.name, finding, now)
             if said is not None:
-                events.append(WatchEvent("drift", column.name, _sentence(column, finding, said)))
+                told.append((-finding.log_evidence, WatchEvent("drift", column.name, _sentence(column, finding, said))))
         self._looked_at = self._clock()
         self._look_took = self._looked_at - begun
-        return events
+        return [event for _, event in sorted(told, key=lambda each: each[0])]
 
     def to_document(self) -> dict[str, Any]:
         """Everything that a restart goes on from, JSON-ready."""
