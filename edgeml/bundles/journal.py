@@ -1,7 +1,8 @@
 """What happened on this box, and why: an append-only list of events in SQLite.
 
 1. It is told after a change is on the disk, and decides nothing: a journal that cannot be written never stops a change.
-   What could not be written is kept in memory (bounded) and written with the next event.
+   What could not be written is kept in memory (bounded) and written with the next event, or by ``flush``. A process
+   that is about to end hands it to one that stays: ``waiting``, and there ``take``.
 2. The last line of a change carries the whole record as it was after it, so that it can stand in for a record that is
    lost together with its backup. Only the newest generations keep theirs: a record may have 32 KiB.
 3. It keeps the newest events only, within a bound.
@@ -12,9 +13,12 @@ SQLite runs in WAL mode with full syncing: one small write for each event, and e
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +30,8 @@ from edgeml.bundles.event import Event
 KEPT_EVENTS = 5_000
 KEPT_STATES = 8
 WAITING_EVENTS = 200
+# How often ``flush`` tries a disk that has refused.
+RETRY_S = 10.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -76,6 +82,7 @@ class Journal:
         self._path = path
         self._waiting: deque[_Row] = deque(maxlen=WAITING_EVENTS)
         self._lock = threading.Lock()
+        self._retry_at = 0.0
         self._memory: sqlite3.Connection | None = (
             _prepared(sqlite3.connect(":memory:", check_same_thread=False)) if (path is None) else None
         )
@@ -97,15 +104,38 @@ class Journal:
                 self._waiting.append(
                     (at, who, each.kind, each.model, each.digest, each.reason, each.signal, generation, kept)
                 )
-            try:
-                with self._open() as database, database:
-                    database.executemany(_INSERT, list(self._waiting))
-                    database.execute("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (KEPT_EVENTS,))
-                    database.execute(_FORGET_STATES, (KEPT_STATES,))
-                self._waiting.clear()
-                self.failure = ""
-            except (sqlite3.Error, OSError) as error:
-                self.failure = str(error)
+            self._write()
+
+    def flush(self, *, now: bool = False) -> None:
+        """Writes what waits, as far as the disk lets it; never raises.
+
+        Args:
+            now: Try it, however short a while ago the disk refused.
+        """
+        with self._lock:
+            if self._waiting and (now or time.monotonic() >= self._retry_at):
+                self._write()
+
+    def waiting(self) -> list[list[Any]]:
+        """The events that could not be written, JSON-ready, for the ``take`` of another process."""
+        with self._lock:
+            return [[*row[:8], None if row[8] is None else base64.b64encode(row[8]).decode()] for row in self._waiting]
+
+    def take(self, rows: Any) -> int:
+        """Takes over events that another process could not write, and writes them now or later.
+
+        Args:
+            rows: As ``waiting`` gives them; what is nothing of the kind is left out.
+
+        Returns:
+            How many were taken.
+        """
+        taken = [row for each in rows if (row := _row(each)) is not None] if isinstance(rows, list) else []
+        if taken:
+            with self._lock:
+                self._waiting.extend(taken)
+                self._write()
+        return len(taken)
 
     def entries(self, *, model: str | None = None, limit: int = 100) -> list[Entry]:
         """The newest events, newest first; empty where the journal cannot be read.
@@ -140,6 +170,18 @@ class Journal:
             return str(error)
         return "" if row is not None and row[0] == "ok" else str(row[0] if row else "no answer")
 
+    def _write(self) -> None:
+        try:
+            with self._open() as database, database:
+                database.executemany(_INSERT, list(self._waiting))
+                database.execute("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (KEPT_EVENTS,))
+                database.execute(_FORGET_STATES, (KEPT_STATES,))
+            self._waiting.clear()
+            self.failure = ""
+        except (sqlite3.Error, OSError) as error:
+            self.failure = str(error)
+            self._retry_at = time.monotonic() + RETRY_S
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         # Opened for each use: events are rare, and no handle is open when a worker is started.
@@ -162,6 +204,19 @@ class Journal:
         address = f"{self._path.absolute().as_uri()}?immutable=1&mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
             return database.execute(query, values).fetchall()
+
+
+def _row(given: Any) -> _Row | None:
+    """A row of another process, of this edgeml or another."""
+    try:
+        at, who, kind, model, digest, reason, signal, generation, state = given
+        kept = None if state is None else base64.b64decode(state, validate=True)
+        texts = (who, kind, model, digest, reason, signal)
+        if isinstance(at, (int, float)) and type(generation) is int and all(isinstance(each, str) for each in texts):
+            return (float(at), who, kind, model, digest, reason, signal, generation, kept)
+    except (TypeError, ValueError, OverflowError, binascii.Error):
+        pass
+    return None
 
 
 def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from edgeml.bundles.state import State
     from edgeml.bundles.store import Store
 
-ALONE = "its supervisor has died, and it goes on with what it served before"
 HOME = Path("/var/lib/edgeml")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -129,10 +128,16 @@ def warn(text: str) -> None:
     click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {printable(text)}", err=True)
 
 
-def warn_of_journal(store: Store) -> None:
-    """Says so where a change was made and could not be written down."""
+def warn_of_journal(store: Store, told: Mapping[str, Any] | None = None) -> None:
+    """Says so where a change was made and could not be written down.
+
+    Args:
+        store: Where.
+        told: The service's answer, where it was asked to write it down instead.
+    """
     if store.journal.failure:
-        warn(f"the change is made, but could not be written into the journal: {store.journal.failure}")
+        later = "; the service keeps it in memory and writes it when it can" if (told or {}).get("events") else ""
+        warn(f"the change is made, but could not be written into the journal: {store.journal.failure}{later}")
 
 
 def short(digest: str | None) -> str:
@@ -146,16 +151,6 @@ def release_document(state: State, name: str, digest: str | None) -> dict[str, A
         return None
     release = state.models[name].releases[digest]
     return {"version": release.version, "digest": f"sha256:{digest}", "state": release.state}
-
-
-def runs_alone(root: Path) -> bool:
-    """Whether a worker serves from a store although no supervisor runs that could tell it anything."""
-    from edgeml.supervisor.left_behind import WORKER_LOCK, is_left_behind
-
-    # Asked for only where no supervisor answers: the worker of one that starts would find its lock taken.
-    with suppress(OSError):
-        return (root / WORKER_LOCK).exists() and is_left_behind(root)
-    return False
 
 
 def served(told: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:

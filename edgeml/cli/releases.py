@@ -16,12 +16,10 @@ import click
 
 from edgeml.cli import printable
 from edgeml.cli.box import (
-    ALONE,
     for_a_store,
     open_store,
     pick_model,
     release_document,
-    runs_alone,
     served,
     short,
     tell,
@@ -150,8 +148,8 @@ def deny(which: str, reason: str, lift: bool, root: Path, as_json: bool) -> None
         as_json,
         f"{name} {release.version} {short(digest)} {word}",
     )
-    warn_of_journal(store)
-    nudge(root, timeout_s=1.0)  # the one to keep warm may have changed
+    told = nudge(root, timeout_s=1.0, events=store.journal.waiting())  # the one to keep warm may have changed
+    warn_of_journal(store, told)
 
 
 class _Unmeasured:
@@ -180,11 +178,12 @@ def _admitted(store: Store) -> Callable[[str], Measured]:
 def _followed(store: Store, name: str, wait_s: float, as_json: bool) -> dict[str, Any] | None:
     """Says which bundle answers now; tells a running service, and waits until its worker follows."""
     from edgeml.supervisor.channel import nudge
+    from edgeml.supervisor.left_behind import ALONE, runs_alone
 
     # The change is on the disk: that is said before anybody is waited for.
     if not as_json:
         click.echo(printable(_answering(store.state(), name)))
-    told = nudge(store.root, timeout_s=wait_s)
+    told = nudge(store.root, timeout_s=wait_s, events=store.journal.waiting())
     if told is None and runs_alone(store.root):
         return {"models": {}, "reason": f"{ALONE}; start the service again"}
     return told
@@ -211,7 +210,7 @@ def _report(store: Store, name: str, told: dict[str, Any] | None, as_json: bool)
     else:
         tell(document, as_json)
         warn(f"the worker does not serve it yet: {worker.get('reason') or 'it serves ' + short(worker['digest'])}")
-    warn_of_journal(store)
+    warn_of_journal(store, told)
 
 
 def _answering(state: State, name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeml.cli.box import ALONE, become_owner, for_a_store, release_document, runs_alone, served, short, tell, warn
+from edgeml.cli.box import become_owner, for_a_store, release_document, served, short, tell, warn
 from edgeml.cli.tables import moment, row, show, table
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def status(root: Path, as_json: bool) -> None:
     from edgeml.supervisor.channel import live
     from edgeml.supervisor.checkup_store import check_record
     from edgeml.supervisor.held import held
+    from edgeml.supervisor.left_behind import ALONE, runs_alone
 
     become_owner(root)
     store = Store(root)

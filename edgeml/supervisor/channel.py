@@ -5,6 +5,7 @@ Its worker and the commands speak here: whoever may write to the store, and nobo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ from edgeml.monitor.link import reach
 GRACE_S = 2.0
 
 
-def nudge(root: Path, *, timeout_s: float = 30.0) -> dict[str, Any] | None:
+def nudge(root: Path, *, timeout_s: float = 30.0, events: Sequence[Sequence[Any]] = ()) -> dict[str, Any] | None:
     """Tells a running supervisor that the record has changed, and waits until its worker follows it.
 
     Args:
         root: Folder of the store.
         timeout_s: How long to wait for the worker.
+        events: What could not be written into the journal (``Journal.waiting``); the supervisor keeps it until it can.
 
     Returns:
-        What the worker serves then, ``{"models": {name: {"digest": ..., "ready": ..., "reason": ...}}, ...}``; None
-        where no supervisor runs.
+        What the worker serves then, ``{"models": {name: {"digest": ..., "ready": ..., "reason": ...}}, ...}``, and
+        under ``events`` how many events were taken; None where no supervisor runs.
     """
-    return _ask(root, {"kind": "nudge", "wait_s": timeout_s}, timeout_s + GRACE_S)
+    document: dict[str, Any] = {"kind": "nudge", "wait_s": timeout_s}
+    return _ask(root, document | ({"events": list(events)} if events else {}), timeout_s + GRACE_S)
 
 
 def live(root: Path, *, timeout_s: float = 5.0) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 from edgeml.supervisor.channel import live
 from edgeml.supervisor.finding import Finding, Patient
 from edgeml.supervisor.held import held
+from edgeml.supervisor.left_behind import ALONE, runs_alone
 
 ANSWER_S = 5.0
 _START = "edgeml serve --store {root}, or: systemctl start edgeml"
@@ -18,11 +19,12 @@ def check_service(patient: Patient) -> Iterator[Finding]:
     _, state = patient.whole
     told = live(patient.root, timeout_s=ANSWER_S)
     if told is None:
+        alone = runs_alone(patient.root)
         yield Finding(
             "service",
             "warning",
-            "no supervisor runs on this store",
-            "nothing answers",
+            "the worker is alone: " + ALONE if alone else "no supervisor runs on this store",
+            "nobody tells it of a change, or starts it again when it dies" if alone else "nothing answers",
             _START.format(root=patient.root),
         )
         for name, model in sorted(state.models.items()):

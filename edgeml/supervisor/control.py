@@ -30,6 +30,7 @@ class Control:
         worker: Told ``("hello", link, document)``, ``("heard", link, document)`` and ``("gone", link)`` of workers.
         follow: Answers a nudge once the worker follows the record, or after so many seconds.
         live: Answers a question for what is served now.
+        keep: Takes events that a command could not write into the journal; says how many.
         answers: What answers other kinds of questions, by kind; given the question.
 
     Raises:
@@ -43,11 +44,13 @@ class Control:
         worker: Callable[[tuple[Any, ...]], None],
         follow: Callable[[float], dict[str, Any]],
         live: Callable[[], dict[str, Any]],
+        keep: Callable[[Any], int],
         answers: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
     ) -> None:
         self._worker = worker
         self._follow = follow
         self._live = live
+        self._keep = keep
         self._answers = dict(answers or {})
         self._links: WeakSet[Link] = WeakSet()
         self._path, self._socket = _listen(root)
@@ -87,7 +90,9 @@ class Control:
         # Whoever asks may have gone, or not say in a number how long it waits.
         with closing(link), suppress(OSError, TypeError, ValueError, OverflowError):
             if first is not None and first.get("kind") == "nudge":
-                link.send(self._follow(float(first.get("wait_s", WAIT_S))))
+                # Before the wait: whoever asks may not stay that long.
+                kept = {"events": self._keep(first["events"])} if "events" in first else {}
+                link.send(self._follow(float(first.get("wait_s", WAIT_S))) | kept)
             elif first is not None and first.get("kind") == "status":
                 link.send(self._live())
             elif first is not None and (answer := self._answers.get(str(first.get("kind")))) is not None:

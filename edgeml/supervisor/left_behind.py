@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from edgeml.bundles.disk import SYSTEM
@@ -13,6 +14,7 @@ from edgeml.supervisor.worker_process import WorkerProcess
 # Held by the one worker of a store as long as it lives. The process id that stands in it is for people alone: on a
 # read-only disk it may be an earlier worker's.
 WORKER_LOCK = "worker.lock"
+ALONE = "its supervisor has died, and it goes on with what it served before"
 
 
 def is_left_behind(root: Path) -> bool:
@@ -23,6 +25,19 @@ def is_left_behind(root: Path) -> bool:
     """
     with SYSTEM.lock(root / WORKER_LOCK, wait=False) as free:
         return not free
+
+
+def runs_alone(root: Path) -> bool:
+    """Whether a worker serves from a store although no supervisor runs that could tell it anything.
+
+    To be asked only where no supervisor answers: the worker of one that starts would find its lock taken.
+
+    Args:
+        root: Folder of the store.
+    """
+    with suppress(OSError):
+        return (root / WORKER_LOCK).exists() and is_left_behind(root)
+    return False
 
 
 def end_left_behind(root: Path, number: signal.Signals, *, wait_s: float, say: Callable[[str], None]) -> None:

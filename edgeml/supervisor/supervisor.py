@@ -148,13 +148,15 @@ class Supervisor:
         ):
             if not ours:
                 raise ConflictError(f"another supervisor runs for {self.store.root}; see 'edgeml status'")
-            worker, answers = self.watching.beside(self._events.put), self.watching.answers
-            control = Control(self.store.root, worker=worker, follow=self.follow, live=self.live, answers=answers)
+            hear, keep = self.watching.beside(self._events.put), self.store.journal.take
+            root, answers = self.store.root, self.watching.answers
+            control = Control(root, worker=hear, follow=self.follow, live=self.live, keep=keep, answers=answers)
             try:
                 return self._turn()
             finally:
                 control.close()
                 self._launcher.close()
+                self.store.journal.flush(now=True)
 
     def _turn(self) -> int:
         self._adopt()
@@ -180,6 +182,7 @@ class Supervisor:
 
     def _look(self) -> None:
         """What is due by the clock."""
+        self.store.journal.flush()
         now = self._clock()
         worker = self._worker
         # Time in which this process did not look (a slow disk, a stopped process) says nothing about the worker.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,6 +216,8 @@ class TestWithTheSupervisorDead:
             releases.roll_back(said="", warned=warned)
             releases.check_history()
             assert f"the worker is alone: {alone}" in releases.run("status").stdout
+            examined = releases.run("doctor", "--json").stdout
+            assert f"the worker is alone: {alone}" in examined and "nothing answers" not in examined
             with running(releases.root) as next_one:
                 assert next_one.worker == worker
                 next_one.wait_served(releases.digests["2"])
@@ -291,6 +294,22 @@ class TestOnAFullDisk:
             releases.roll_back(said=SERVED, warned=NOT_NOTED)
             releases.check_answer(box, "2")
             releases.check_reason()
+
+    @pytest.mark.parametrize("stopped", [False, True], ids=["while it runs", "when it stops"])
+    def test_the_history_knows_of_it_once_there_is_room(self, filled: Filled, stopped: bool) -> None:
+        releases, fill = filled
+        with running(releases.root) as box:
+            fill()
+            releases.roll_back(said=SERVED, warned="the service keeps it in memory and writes it when it can")
+            assert not [each for each in self.events(releases) if each == "rolled_back"]
+            shutil.rmtree(releases.root.parent / "ballast")
+            if not stopped:
+                until(lambda: "rolled_back" in self.events(releases), why="the history tells of the rollback")
+                releases.check_answer(box, "2")
+        releases.check_history()
+
+    def events(self, releases: Releases) -> list[str]:
+        return [each["event"] for each in releases.history()]
 
     def test_without_a_service(self, filled: Filled) -> None:
         releases, fill = filled

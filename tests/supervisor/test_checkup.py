@@ -363,6 +363,17 @@ class TestService:
         assert finding.level == "warning" and "edgeml confirm door" in finding.remedy
         assert finding.found == "the trial of door is held: fallback_rate: 20 of 25 answers are the fallback"
 
+    def test_a_worker_that_its_supervisor_has_left(self, store, system):
+        with SYSTEM.lock(store.root / "worker.lock", wait=False) as held:
+            assert held
+            finding = worst(looked_at(store, system), "service")
+        assert finding.level == "warning" and "nothing answers" not in finding.meaning
+        assert (
+            finding.found == "the worker is alone: its supervisor has died, and it goes on with what it served before"
+        )
+        # A lock that nobody holds is what a worker leaves when it ends.
+        assert worst(looked_at(store, system), "service").meaning == "nothing answers"
+
     def test_a_trial_that_nobody_watches(self, store, system):
         (three,) = installed(store, "3")
         store.activate(three)

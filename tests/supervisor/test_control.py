@@ -18,7 +18,9 @@ def events():
 
 @pytest.fixture
 def control(tmp_path, events):
-    made = Control(tmp_path, worker=events.put, follow=lambda seconds: {"nudged": seconds}, live=lambda: {"models": {}})
+    made = Control(
+        tmp_path, worker=events.put, follow=lambda seconds: {"nudged": seconds}, live=lambda: {"models": {}}, keep=len
+    )
     yield made
     made.close()
 
@@ -28,13 +30,17 @@ def test_questions_are_answered(control, tmp_path):
     assert live(tmp_path) == {"models": {}}
 
 
+def test_events_are_handed_over_with_a_nudge(control, tmp_path):
+    assert nudge(tmp_path, timeout_s=10, events=[["a"], ["b"]]) == {"nudged": 10, "events": 2}
+
+
 def test_nobody_there_is_none(tmp_path):
     assert nudge(tmp_path, timeout_s=1) is None and live(tmp_path) is None
 
 
 def test_an_answer_that_does_not_come_is_told(tmp_path):
     slow = threading.Event()
-    made = Control(tmp_path, worker=lambda _: None, follow=lambda _: {"late": slow.wait(10)}, live=dict)
+    made = Control(tmp_path, worker=lambda _: None, follow=lambda _: {"late": slow.wait(10)}, live=dict, keep=len)
     assert "no answer within 2.1 s" in nudge(tmp_path, timeout_s=0.1)["reason"]
     slow.set()
     made.close()
@@ -80,7 +86,7 @@ def test_many_connections_that_say_nothing_keep_nobody_out(control, tmp_path):
 
 
 def test_closing_hangs_up_and_takes_the_name_away(tmp_path, events):
-    made = Control(tmp_path, worker=events.put, follow=lambda _: {}, live=dict)
+    made = Control(tmp_path, worker=events.put, follow=lambda _: {}, live=dict, keep=len)
     link = reach(tmp_path, timeout_s=5)
     link.send({"kind": "hello"})
     events.get(timeout=10)
