@@ -18,6 +18,7 @@ from edgeml.bundles.store import Store
 from edgeml.errors import RequestError
 from edgeml.supervisor.call import Call
 from edgeml.supervisor.callers import Callers, check, check_origin
+from edgeml.supervisor.dashboard import DashboardPlane, Reports
 from edgeml.supervisor.management_routes import MANAGEMENT_ROUTES, ManagementRoute
 from edgeml.supervisor.oci_manifests import OciManifests
 from edgeml.supervisor.oci_plane import OciPlane
@@ -52,6 +53,7 @@ def make_management_app(
     *,
     watching: Watching | None = None,
     places: AppPlaces | None = None,
+    reports: Reports | None = None,
 ) -> Flask:
     """Builds the app.
 
@@ -61,8 +63,9 @@ def make_management_app(
         callers: Who may ask.
         watching: Who watches the models; None for nobody, and then nothing is known of them.
         places: How many of its threads the server gives to what may take long.
+        reports: What the dashboard shows, by model; None for what is watched.
     """
-    places = places or AppPlaces()
+    places, watching = places or AppPlaces(), watching or Watching(store)
     hashing = Places(places.hashing, "too many bundles are being verified")
     waits = Places(places.waits, "too many clients wait")
     transfers = Places(places.transfers, "too many blobs are in transfer")
@@ -72,7 +75,8 @@ def make_management_app(
         "uploads": uploads,
         "manifests": OciManifests(store, hashing=hashing),
         "releases": ReleasesPlane(releases, waits=waits),
-        "watch": WatchingPlane(watching or Watching(store)),
+        "watch": WatchingPlane(watching),
+        "dashboard": DashboardPlane(releases, reports or watching.reports),
     }
     app = Flask("edgeml.management", static_folder=None)
     app.url_map.strict_slashes = False

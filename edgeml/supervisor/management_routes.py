@@ -35,6 +35,10 @@ _MODEL = "/v1/models/{name}"
 MANAGEMENT_ROUTES = tuple(
     ManagementRoute(*row)
     for row in (
+        ("GET", "/", "dashboard.page", "", "The dashboard, a page for browsers; it asks for a token."),
+        ("GET", "/dashboard.css", "dashboard.style", "", "Its style sheet."),
+        ("GET", "/dashboard.js", "dashboard.script", "", "Its script."),
+        ("GET", "/v1/dashboard", "dashboard.panels", "read", "Its panels as HTML; ?model= says of which.", "Panels"),
         ("GET", "/healthz", "releases.health", "", "Is the process alive?", "Live"),
         ("GET", "/openapi.json", "releases.openapi", "", "This document.", "Any"),
         ("GET", "/v1/status", "releases.status", "read", "The box: storage, trust, what is served.", "Any"),

@@ -90,7 +90,8 @@ def refused(error: Exception, *, oci: bool, headers: Sequence[tuple[str, str]] =
     body: dict[str, Any] = dict(document)
     given = [("Content-Type", JSON), *headers]
     if status == 401:
-        given.append(("WWW-Authenticate", 'Basic realm="edgeml"'))
+        # Registry clients answer a Basic challenge; a browser would put its own question for a password over the page.
+        given.append(("WWW-Authenticate", f'{"Basic" if oci else "Bearer"} realm="edgeml"'))
     if status == 429:
         given.append(("Retry-After", "1"))
     if oci:

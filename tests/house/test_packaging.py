@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# What the dashboard is made of, beside the code.
+ASSETS = {f"edgeml/supervisor/assets/dashboard.{kind}" for kind in ("html", "css", "js")}
 
 
 def setup(*words, cwd=ROOT, **environment):
@@ -35,6 +37,7 @@ def test_an_sdist_holds_the_sources_of_the_kernels(tmp_path):
     kernels = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("ext/*.*")}
     assert kernels and kernels <= names
     assert {path.relative_to(ROOT).as_posix() for path in ROOT.glob("edgeml/**/*.py")} <= names
+    assert ASSETS <= names
     assert {
         "setup.py",
         "pyproject.toml",
@@ -44,6 +47,12 @@ def test_an_sdist_holds_the_sources_of_the_kernels(tmp_path):
         "edgeml/py.typed",
     } <= names
     assert not any(name.endswith((".so", ".c")) for name in names)
+
+
+def test_what_is_installed_holds_the_dashboard(tmp_path):
+    setup("--quiet", "egg_info", "--egg-base", tmp_path, "build_py", "--build-lib", tmp_path / "lib", EDGEML_EXT="none")
+    assert {each for each in ASSETS if (tmp_path / "lib" / each).read_bytes()} == ASSETS
+    assert {path.relative_to(ROOT).as_posix() for path in ROOT.glob("edgeml/supervisor/assets/*")} == ASSETS
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,7 @@ class Box:
     admitted: Any = None
     serving: dict[str, Any] = field(default_factory=dict)
     context: ssl.SSLContext | None = None
+    reports: dict[str, Any] = field(default_factory=dict)
 
     @property
     def port(self) -> int:
@@ -195,6 +196,7 @@ def make_box(
     certificate_scopes: tuple[str, ...] = (),
     places: AppPlaces | None = None,
     pull: Any = None,
+    reports: Any = dict,
     **store_options: Any,
 ) -> Box:
     """A box that serves; whoever makes it stops it."""
@@ -206,6 +208,6 @@ def make_box(
         box.store, admit=lambda digest: box.admitted(digest), changed=box.follow, live=box.live, pull=pull
     )
     callers = Callers(box.tokens, certificate_scopes=certificate_scopes)
-    app = make_management_app(box.store, box.releases, callers, places=places)
+    app = make_management_app(box.store, box.releases, callers, places=places, reports=reports)
     box.management = serve_management(app, tls=tls, doors=doors)
     return box

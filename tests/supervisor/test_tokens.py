@@ -64,6 +64,7 @@ class TestOverHttp:
         assert said.headers["www-authenticate"] == 'Basic realm="edgeml"'
         said = box.ask("GET", "/v1/models", token="")
         assert (said.status, said.code) == (401, "unauthorized") and "edgeml token create" in said.json["error"]
+        assert said.headers["www-authenticate"] == 'Bearer realm="edgeml"'
         assert box.ask("GET", "/healthz", token="").json == {"live": True}
         assert box.ask("GET", "/openapi.json", token="").status == 200
 
