@@ -58,7 +58,6 @@ _POLICY = (
 _HEADERS = [
     ("Content-Security-Policy", _POLICY),
     ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
     # An updated box has an updated page.
     ("Cache-Control", "no-cache"),
