@@ -272,12 +272,11 @@ def latency_panel(view: View) -> Html:
     rows = [
         (
             name,
-            count(each["count"]),
             *(duration(each.get(key)) for key in ("p50_us", "p90_us", "p99_us", "p999_us", "max_us")),
         )
         for name, each in tiers.items()
     ]
-    headings = ("tier", "answers", "median", "p90", "p99", "p99.9", "largest")
+    headings = ("tier", "median", "p90", "p99", "p99.9", "largest")
     limits = {str(each["name"]).removesuffix("_ms"): each["limit_ms"] * 1000 for each in objectives}
     parts = [
         svg.latency(tiers, limits),
@@ -286,7 +285,7 @@ def latency_panel(view: View) -> Html:
             ("limit p99", "limit of the 99th"),
             ("limit deadline", "deadline"),
         ),
-        table("Latency inside the service", headings, rows, numbers=6),
+        table("Latency inside the service", headings, rows, numbers=5),
     ]
     if not objectives:
         parts.append(note("The bundle promises no latency, so there is no error budget."))

@@ -39,17 +39,17 @@ def column(name: str = "bill_length_mm", **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def report(**changes: Any) -> dict[str, Any]:
+def report(*, now: float = NOW, **changes: Any) -> dict[str, Any]:
     """A whole document."""
     quantiles = {"mean_us": 90.0, "p50_us": 80.0, "p90_us": 120.0, "p99_us": 600.0, "p999_us": 2100.0, "max_us": 9000.0}
     figure = {"value": 0.941, "low": 0.921, "high": 0.957, "rows": 4321}
-    minute = int(NOW // 60)
+    minute = int(now // 60)
     document: dict[str, Any] = {
         "model": "door",
         "digest": "sha256:" + "ab" * 32,
         "version": "1",
-        "since": NOW - 86_400,
-        "now": NOW,
+        "since": now - 86_400,
+        "now": now,
         "answered": 4321,
         "refused": 12,
         "rate": 17.5,
@@ -125,7 +125,7 @@ def report(**changes: Any) -> dict[str, Any]:
             "unknown": {"Country": 12},
         },
         "capture": {"kept": 440, "dropped": 1, "labels": 320, "failure": ""},
-        "monitors": {"state_bytes": 76_000, "bytes_today": 12_345, "snapshot_at": NOW - 30, "failure": ""},
+        "monitors": {"state_bytes": 76_000, "bytes_today": 12_345, "snapshot_at": now - 30, "failure": ""},
     }
     return document | changes
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -353,11 +354,75 @@ def test_on_every_screen(browser: Any, standing: DashboardBox, scheme: str, widt
         eyes.check()
 
 
-def test_less_motion_where_it_is_wished(browser: Any, standing: DashboardBox) -> None:
-    for wish, seconds in (("reduce", "0s"), ("no-preference", "0.3s")):
-        with looking(browser, standing, reduced_motion=wish) as eyes:
-            found = eyes.page.evaluate("getComputedStyle(document.getElementById('panel-release')).transitionDuration")
-            assert found == seconds
+class Clocked:
+    """A dashboard whose clock only this test moves, on the way to its box.
+
+    Args:
+        eyes: The page, not signed in to yet.
+        token: Its token.
+    """
+
+    def __init__(self, eyes: Eyes, token: str) -> None:
+        self.page = eyes.page
+        began = datetime(2026, 1, 1, tzinfo=UTC)
+        self.page.clock.install(time=began)
+        self.page.goto(eyes.origin + "/")
+        self.page.clock.pause_at(began + timedelta(hours=1))
+        self.asked = self.answered = 0
+        self.fails = False
+        self.page.route("**/v1/dashboard*", self._pass)
+        sign_in(self.page, token)
+        self.settled(1)
+
+    def _pass(self, route: Any) -> None:
+        self.asked += 1
+        if self.fails:
+            route.abort()
+        else:
+            route.continue_()
+
+    def settled(self, times: int) -> None:
+        """It has asked so often, and what came of it is shown."""
+        until(lambda: self.page.evaluate("asking === null") and self.asked >= times, why=f"asked {times} times")
+        assert self.asked == times
+
+    def after(self, seconds: float, times: int) -> None:
+        """So many seconds later it has asked so often in all."""
+        self.page.clock.run_for(seconds * 1000)
+        self.settled(times)
+
+
+def test_it_asks_seldom_while_nobody_looks(browser: Any, standing: DashboardBox) -> None:
+    with looking(browser, standing, token="") as eyes:
+        clocked = Clocked(eyes, standing.token)
+        clocked.after(3.9, 1)
+        clocked.after(0.2, 2)
+        hide = "Object.defineProperty(document, 'hidden', { configurable: true, get: () => %s })"
+        turn = "document.dispatchEvent(new Event('visibilitychange'))"
+        eyes.page.evaluate(f"{hide % 'true'}; {turn}")
+        clocked.after(4.1, 3)  # the question that was due
+        clocked.after(59, 3)
+        clocked.after(2, 4)
+        eyes.page.evaluate(f"{hide % 'false'}; {turn}")
+        clocked.settled(5)
+        clocked.after(4.1, 6)
+        eyes.check()
+
+
+def test_it_asks_a_box_that_is_silent_later_and_later(browser: Any, standing: DashboardBox) -> None:
+    with looking(browser, standing, token="") as eyes:
+        clocked = Clocked(eyes, standing.token)
+        clocked.fails = True
+        times = 1
+        for seconds in (4, 4, 8, 16, 32, 60, 60):
+            clocked.after(seconds - 0.5, times)
+            times += 1
+            clocked.after(1, times)
+            assert "cannot be reached" in eyes.text("#problem")
+        clocked.fails = False
+        clocked.after(61, times + 1)
+        eyes.sees("#status", "Connected")
+        clocked.after(4.1, times + 2)
 
 
 def test_texts_that_attack_stay_texts(browser: Any, box: DashboardBox) -> None:

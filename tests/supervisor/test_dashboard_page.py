@@ -61,6 +61,11 @@ class TestThePage:
         assert re.findall(r'(?:src|href)="([^"]*)"', page) == ["data:,", "/dashboard.css", "/dashboard.js", "#main"]
         assert "<style" not in page and not re.search(r"\s(style|on\w+)=", page)
 
+    def test_nothing_moves(self) -> None:
+        """So there is nothing to leave out for those who wish for less motion."""
+        whole = "".join((ASSETS / f"dashboard.{kind}").read_text() for kind in ("html", "css", "js"))
+        assert not re.search(r"transition|animat|@keyframes|smooth|<marquee|<blink", whole)
+
     def test_has_a_place_for_every_panel_with_a_heading(self) -> None:
         page = (ASSETS / "dashboard.html").read_text()
         assert set(re.findall(r'id="panel-(\w+)"', page)) == PLACES

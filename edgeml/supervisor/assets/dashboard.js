@@ -91,6 +91,7 @@ async function refresh() {
     later(wait);
   } finally {
     clearTimeout(late);
+    if (mine === asking) asking = null;
   }
 }
 
