@@ -276,7 +276,7 @@ def latency_panel(view: View) -> Html:
         )
         for name, each in tiers.items()
     ]
-    headings = ("tier", "median", "p90", "p99", "p99.9", "largest")
+    headings = ("tier", "median", "p90", "p99", "p99.9", "max")
     limits = {str(each["name"]).removesuffix("_ms"): each["limit_ms"] * 1000 for each in objectives}
     parts = [
         svg.latency(tiers, limits),
