@@ -17,6 +17,7 @@ from rich.table import Table
 
 from edgeml.bundles import Bundle
 from edgeml.supervisor.channel import watched
+from models.browser import NoBrowser, screenshot
 from models.demo_releases import edgeml, serving, wait_for
 
 AT_ONCE = 50
@@ -85,6 +86,19 @@ def show_watching(
                 f"[bold red]alarm[/bold red]  {each['name']}: PSI {each['effect']:.2f} over {each['rows']} rows"
             )
         edgeml("history", "--store", str(box), "-n", "4")
+        picture(console, out, box, f"http://127.0.0.1:{ports[1]}/")
+
+
+def picture(console: Console, out: Path, box: Path, url: str) -> None:
+    """Takes a picture of the box's dashboard, where there is a browser."""
+    made = edgeml("token", "create", "eyes", "--scope", "release", "--store", str(box), "--json", quiet=True)
+    path = out / "dashboard.png"
+    try:
+        screenshot(url, json.loads(made)["token"], path)
+    except NoBrowser as error:
+        console.print(f"the dashboard is at {url}; no picture of it: {error}")
+        return
+    console.print(f"the dashboard was at {url}; its picture is in {path.parent.name}/{path.name}")
 
 
 def send(port: int, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
