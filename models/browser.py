@@ -78,7 +78,14 @@ def sign_in(page: Any, token: str) -> None:
 
 
 def screenshot(
-    address: str, token: str, path: Path, *, model: str = "", scheme: str = "light", width: int = 1280
+    address: str,
+    token: str,
+    path: Path,
+    *,
+    model: str = "",
+    scheme: str = "light",
+    width: int = 1280,
+    height: int | None = None,
 ) -> None:
     """Takes a picture of a box's whole dashboard.
 
@@ -89,6 +96,7 @@ def screenshot(
         model: Which model; the first of the box where it is left out.
         scheme: ``light`` or ``dark``.
         width: In pixels.
+        height: In pixels; None for as much as there is.
 
     Raises:
         NoBrowser: There is no browser here.
@@ -97,7 +105,8 @@ def screenshot(
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.goto(address.rstrip("/") + "/" + (f"#model={model}" if model else ""))
         sign_in(page, token)
-        page.screenshot(path=path, full_page=True)
+        clip = None if height is None else {"x": 0, "y": 0, "width": width, "height": height}
+        page.screenshot(path=path, full_page=True, clip=clip)
 
 
 def main() -> None:
@@ -108,12 +117,14 @@ def main() -> None:
     parser.add_argument("--model", default="")
     parser.add_argument("--scheme", choices=("light", "dark"), default="light")
     parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--height", type=int, help="default: the whole page")
     given = parser.parse_args()
     token = os.environ.get("EDGEML_TOKEN", "")
     if not token:
         parser.error("set EDGEML_TOKEN to a token of the box (edgeml token create)")
     try:
-        screenshot(given.address, token, given.path, model=given.model, scheme=given.scheme, width=given.width)
+        size = {"width": given.width, "height": given.height}
+        screenshot(given.address, token, given.path, model=given.model, scheme=given.scheme, **size)
     except NoBrowser as error:
         parser.exit(1, f"{error}\n")
     print(f"{given.path} shows {given.address}")

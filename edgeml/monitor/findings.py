@@ -44,6 +44,7 @@ _UNITS = (
 # a factor of two by itself, so a small factor must be met closely.
 _SLACK, _SMALL_SLACK = (0.1, 0.3), (0.03, 0.06)
 _SMALL = 5.0
+_RENAME = "rename it where it is sent, or build a bundle for it"
 _TRUE_OR_FALSE = {"true", "false", "yes", "no", "y", "n", "on", "off"}
 
 
@@ -154,13 +155,16 @@ def find(
     for name, count in ({**passed_over, **strangers}).items():
         if name not in explained and count / total > NOISE:
             refusing = name in strangers
+            # A field that may be missing is not missed where it arrives in another spelling.
+            twin = next((each for each in known if _plain(each) == _plain(name)), None)
+            if twin is not None:
+                text = f"field `{twin}` now arrives as `{name}`"
+                found.append(Finding(twin, "renamed", text, _RENAME, count, count / total))
+                continue
             what = "refused for it" if refusing else "passed over"
             remedy = "leave it out, or build a bundle that knows it" if refusing else "nothing, if it is not needed"
-            found.append(
-                Finding(
-                    name, "unknown", f"unknown field `{name}` in {count} records, {what}", remedy, count, count / total
-                )
-            )
+            text = f"unknown field `{name}` in {count} records, {what}"
+            found.append(Finding(name, "unknown", text, remedy, count, count / total))
     asked = total + sum(refused.get("requests", {}).values())
     for code, count in refused.get("requests", {}).items():
         if count / asked > NOISE:
@@ -198,7 +202,7 @@ class _Field:
             return []
         other = max(alike, key=lambda each: (_alike(name, each), alike[each]))
         text = f"field `{name}` now arrives as `{other}`"
-        return [self._finding("renamed", text, "rename it where it is sent, or build a bundle for it", alike[other])]
+        return [self._finding("renamed", text, _RENAME, alike[other])]
 
     def others(self) -> list[Finding]:
         """Everything else."""

@@ -71,6 +71,11 @@ def test_a_renamed_field_that_may_be_missing_is_seen_in_what_was_answered():
     assert (finding.kind, finding.text) == ("renamed", "field `count` now arrives as `Count`")
 
 
+def test_a_field_that_may_be_missing_is_told_by_its_spelling_where_others_are_refused():
+    finding = the_only(*[{"count": ..., "Count": 3}] * 10, good=90)
+    assert (finding.kind, finding.text) == ("renamed", "field `count` now arrives as `Count`")
+
+
 @pytest.mark.parametrize(
     ("change", "words", "remedy"),
     [
