@@ -123,7 +123,7 @@ def show_releases(
         before = client.seen[bundle.version, "model"]
         wait_for(lambda: client.seen[bundle.version, "model"] > before, "version 1 to answer again")
         client.finish()
-        edgeml("history", "--store", str(box), "-n", "8")
+        edgeml("history", "--store", str(box), "-n", "16")
     asked = Table("version", "tier", "answers")
     for (version, tier), count in sorted(client.seen.items()):
         asked.add_row(version, tier, str(count))

@@ -5,20 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from edgeml.kernels.recent_numbers import RecentNumbers
-
 # Labels beyond these are one, in the confusion counts alone; whether an answer was right is counted exactly.
 MOST_LABELS = 64
 # Equal parts of 0 to 1 in which expected and real shares of right answers are compared.
 RELIABILITY_BINS = 10
-# Numbers of answers that are remembered, so that a label that is sent twice counts once.
-REMEMBERED = 65_536
 PART = 1 << 30
-
-
-def recent_answers() -> RecentNumbers:
-    """Remembers which answers have their label already; 1 MiB."""
-    return RecentNumbers(REMEMBERED)
 
 
 class FeedbackCounts:

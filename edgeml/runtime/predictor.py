@@ -30,9 +30,9 @@ from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.golden import GoldenReport, golden_rows, replay
 from edgeml.runtime.lane import Lane, Session
 from edgeml.runtime.members import json_member, member, npy_member
+from edgeml.runtime.model_session import model_session
 from edgeml.runtime.native_session import NativeSession
 from edgeml.runtime.no_model import NO_MODEL, NoModel, no_features
-from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.outputs import Outputs
 from edgeml.runtime.prediction import FALLBACK, MODEL, RULE, Prediction, PredictionBatch
 from edgeml.runtime.reader import Envelope, RecordReader
@@ -53,12 +53,6 @@ REFUSED = "a category is unknown to the pipeline's encoder, which refuses it"
 def _blank(n: int, like: NDArray[Any]) -> NDArray[Any]:
     """An output for n rows, most of which the model was not asked for."""
     return np.full((n, *like.shape[1:]), -1 if like.dtype.kind in "iu" else math.nan, dtype=like.dtype)
-
-
-def _session(bundle: Bundle, backend: str) -> Session:
-    if backend == "native" or (backend == "auto" and "kernel.json" in bundle.members):
-        return NativeSession(json_member(bundle, "kernel.json"), npy_member(bundle, "kernel.npy"))
-    return OnnxSession.open(member(bundle, "model.onnx"), backend=backend, **bundle.config.get("session", {}))
 
 
 class Predictor:
@@ -153,7 +147,7 @@ class Predictor:
             program = FeatureProgram.from_members(
                 json_member(bundle, "features.json"), npy_member(bundle, "features.npy"), schema
             )
-            session = _session(bundle, backend)
+            session = model_session(bundle, backend)
         else:
             program, session = no_features(schema), NoModel(without_model or NO_MODEL)
         return cls(
@@ -171,7 +165,7 @@ class Predictor:
         """Counts each record that is answered from now on; to be called before anybody else asks.
 
         Args:
-            counters: Where to count; made for this bundle (see ``watching.py``).
+            counters: Where to count; made for this bundle (see ``counting.py``).
         """
         self._counters = counters
         for lane in self._lanes:

@@ -32,11 +32,11 @@ import numpy as np
 
 from edgeml.bundles import Bundle, Keyring
 from edgeml.errors import BundleError, DigestError, EdgemlError, ModelError, RequirementError, SignatureError
+from edgeml.runtime.counting import drift_layout
 from edgeml.runtime.load import predictor_of
 from edgeml.runtime.onnx_scan import scan
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
-from edgeml.runtime.watching import drift_layout
 from edgeml.serving.confinement import Confinement, confine
 from edgeml.serving.faults import says_no_memory
 from edgeml.serving.limits import Limits

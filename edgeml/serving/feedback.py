@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from edgeml.errors import RequestError
-from edgeml.monitor.feedback_counts import recent_answers
 from edgeml.monitor.prediction_id import PredictionId, read_prediction_id
+from edgeml.monitor.recent_answers import recent_answers
 from edgeml.runtime.engine import Engine
 from edgeml.serving.problems import JSON, Answer, describe
 

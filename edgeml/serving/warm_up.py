@@ -5,11 +5,11 @@ from __future__ import annotations
 from edgeml.bundles import Bundle
 from edgeml.monitor.tally import Tally
 from edgeml.runtime.answer_quality import AnswerQuality
+from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_of, predictor_without_model
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
-from edgeml.runtime.watching import drift_layout, drift_monitor
 from edgeml.serving.data_plane import DataPlane, Handler
 from edgeml.serving.limits import Limits
 

@@ -169,5 +169,5 @@ def test_an_answer_of_the_fallback_says_so_and_why():
 
 def test_both_ways_of_asking_hand_on_the_reason(penguins_bundle):
     predictor = Predictor.from_bundle(penguins_bundle)
-    fallback = predictor._fallback("it is broken")
+    fallback = predictor._fallback(predictor._take(), "it is broken")
     assert single_answer(fallback, predictor.outputs).unanswered == {0: "fallback: it is broken"}

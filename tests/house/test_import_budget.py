@@ -49,7 +49,11 @@ def test_the_runtime_loads_no_server_and_no_onnxruntime_binding():
 def test_the_supervisor_loads_nothing_that_could_kill_it(module):
     loaded = loaded_by(f"import {module}")
     assert not loaded & {"numpy", "onnxruntime", "edgeml.runtime", "edgeml.serving"}
-    assert not {name for name in loaded if name.startswith("edgeml.kernels.")}
+    # Counts come as histograms, which check every byte that they are given; the frame comes with the room.
+    assert {name for name in loaded if name.startswith("edgeml.kernels.")} <= {
+        "edgeml.kernels.frame",
+        "edgeml.kernels.histogram",
+    }
 
 
 def test_the_command_line_loads_rooms_only_inside_commands():

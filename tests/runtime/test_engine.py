@@ -10,6 +10,7 @@ from supervisor import worsened_bundles
 from edgeml.errors import ModelError, RequestError
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import load, predictor_of
+from edgeml.runtime.reader import Envelope
 
 RECORD = {
     "bill_length_mm": 47.0,
@@ -82,7 +83,7 @@ class Slow:
     predict = predict_columns = predict_matrix = predict_many
 
     def predict_json(self, body):
-        return None, self.predict_many(body)
+        return Envelope(), self.predict_many(body)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from serving.running import Running
 
 from edgeml.kernels.quality_counters import QualityCounters
-from edgeml.monitor.feedback_counts import REMEMBERED
 from edgeml.monitor.prediction_id import read_prediction_id
+from edgeml.monitor.recent_answers import REMEMBERED
 from edgeml.runtime.engine import Engine
 from edgeml.serving.feedback import MOST_ITEMS
 from edgeml.serving.limits import Limits

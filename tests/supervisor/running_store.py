@@ -269,7 +269,7 @@ class Load:
         count = (lambda: self.asked) if digest is None else (lambda: self.answers.get(digest, 0))
         start = count()
         until(lambda: count() >= start + more or self.failures, why=f"{more} more answers; {self.answers}")
-        assert self.failures == []
+        assert self.failures == [], self.failures[:3]
 
     @contextmanager
     def forgiving(self) -> Iterator[None]:

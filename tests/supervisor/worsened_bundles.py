@@ -49,6 +49,9 @@ def release(bundle: Bundle, word: str, model: bytes | None = None, **config: Any
     members = {name: data for name, data in bundle.members.items() if name != "rules.json"}
     lines = members["golden.jsonl"].splitlines(keepends=True)
     members["golden.jsonl"] = b"".join(line for line in lines if json.loads(line)["expected"]["tier"] == "model")
+    # What was measured of the rules goes with them.
+    reference = bundle.document("reference.json")
+    members["reference.json"] = json.dumps({key: each for key, each in reference.items() if key != "quality"}).encode()
     if model is not None:
         members = {name: data for name, data in members.items() if not name.startswith("kernel.")}
         members["model.onnx"] = model

@@ -20,9 +20,9 @@ import edgeml
 from edgeml.bundles import Bundle
 from edgeml.errors import BundleError, SchemaError
 from edgeml.monitor.drift_layout import MEMBER
+from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.predictor import Predictor
-from edgeml.runtime.watching import drift_layout, drift_monitor
 from edgeml.serving.limits import Limits
 from edgeml.serving.warm_up import checked_engine
 
