@@ -194,9 +194,19 @@ class Watch:
         """
         return log_threshold(max(1, columns), self._settings.budget.starts())
 
-    def judged(self, column: Column) -> Finding | None:
-        """What a column shows, as of the last look; None where it may raise no alarm, or nobody looked."""
-        return self.findings.get(column.name)
+    def judged(self, column: Column, columns: int) -> Finding | None:
+        """What a column shows, as of the last look, or now where nobody has looked since the start.
+
+        Args:
+            column: The column.
+            columns: Columns that may raise an alarm, of all bundles that answer on this box.
+
+        Returns:
+            None where it may raise no alarm.
+        """
+        if column.name not in self._evidence:
+            return None
+        return self.findings.get(column.name) or self._judge(column, self.threshold(columns))
 
     def window(self, column: Column) -> list[int]:
         """Counts of a column over all sub-windows that are kept."""
@@ -265,16 +275,9 @@ class Watch:
         told: list[tuple[float, WatchEvent]] = []
         assert self.layout is not None
         for column in self.layout.columns:
-            evidence = self._evidence.get(column.name)
-            if evidence is None:
+            if column.name not in self._evidence:
                 continue
-            finding = judge(
-                column.reference,
-                evidence,
-                self.windows.suffixes(column.start, column.bins),
-                threshold=threshold,
-                min_effect=self._settings.min_effect,
-            )
+            finding = self._judge(column, threshold)
             self.findings[column.name] = finding
             said = self.alarms.update(column.name, finding, now)
             if said is not None:
@@ -282,6 +285,15 @@ class Watch:
         self._looked_at = self._clock()
         self._look_took = self._looked_at - begun
         return [event for _, event in sorted(told, key=lambda each: each[0])]
+
+    def _judge(self, column: Column, threshold: float) -> Finding:
+        return judge(
+            column.reference,
+            self._evidence[column.name],
+            self.windows.suffixes(column.start, column.bins),
+            threshold=threshold,
+            min_effect=self._settings.min_effect,
+        )
 
     def to_document(self) -> dict[str, Any]:
         """Everything that a restart goes on from, JSON-ready."""

@@ -68,6 +68,7 @@ def watch_report(
         "tiers": answered.answers,
         "traffic": [[int(slot), bad, total] for slot, bad, total in watch.traffic.to_document()],
         "latency": {tier: figures(answered.latency[tier]) for tier in TIERS if tier in answered.latency},
+        "latency_together": figures(whole),
         "objectives": [each.to_dict() for each in watch.objectives.standings(now)],
         "drift": _drift(watch, columns, budget_days),
         "quality": {} if answered.quality is None else quality_report(reference.get("quality"), answered.quality),
@@ -110,7 +111,7 @@ def findings_of(watch: Watch, schema: Mapping[str, Any], reference: Mapping[str,
 def _drift(watch: Watch, columns: int, budget_days: float | None) -> dict[str, Any]:
     if watch.layout is None:
         return {"rows": 0, "columns": [], "unwatched": 0, "threshold": None, "budget_days": budget_days, "notes": []}
-    listed = [_column(watch, each) for each in watch.layout.columns]
+    listed = [_column(watch, each, columns) for each in watch.layout.columns]
     listed.sort(key=lambda each: (not each["latched"], -_RANK[each["level"]], -(each["effect"] or 0.0), each["name"]))
     dependence = [
         ratio
@@ -141,9 +142,9 @@ def _drift(watch: Watch, columns: int, budget_days: float | None) -> dict[str, A
     }
 
 
-def _column(watch: Watch, column: Column) -> dict[str, Any]:
+def _column(watch: Watch, column: Column, columns: int) -> dict[str, Any]:
     now, reference = watch.window(column), column.reference
-    finding, alarm = watch.judged(column), watch.alarms.latched.get(column.name)
+    finding, alarm = watch.judged(column, columns), watch.alarms.latched.get(column.name)
     rows = sum(now)
     ordered = column.kind in ORDERED
     first = 1 if column.bin_names[0] == "missing" else 0  # missing values have no place in an order

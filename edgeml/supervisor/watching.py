@@ -66,6 +66,8 @@ class Watching:
     Args:
         store: The store.
         settings: How the box is watched; read anew with every change of the record.
+        keeps: Whether it keeps what is counted. One that does not only reads what another one has kept: it changes
+            nothing on the disk.
         say: Told what people should read, a line each.
         now: Seconds since 1970.
         clock: Seconds of CLOCK_MONOTONIC.
@@ -80,11 +82,13 @@ class Watching:
         store: Store,
         settings: Callable[[], WatchSettings] = WatchSettings,
         *,
+        keeps: bool = True,
         say: Callable[[str], None] = lambda line: None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._keeps = keeps
         self._read_settings = settings
         self._settings = settings()
         self._say = say
@@ -187,11 +191,12 @@ class Watching:
         with self._lock:
             found = {}
             for name, model in sorted(self._state.models.items()) if self._state is not None else ():
-                digest = _answering(model)
+                digest = model.candidate or model.active
                 watched = None if digest is None else self._find(name, digest)
                 if watched is not None:
-                    found[name] = self._report(watched)
-            return found
+                    found[name] = watched
+            # All of them are known by now: they share one budget of false alarms.
+            return {name: self._report(watched) for name, watched in found.items()}
 
     def summaries(self) -> dict[str, dict[str, Any]]:
         """``reports`` with the histograms of the worst columns only: small enough for a message between processes."""
@@ -338,6 +343,8 @@ class Watching:
             try:
                 watch.restore(_unpacked(data))
             except ValueError as error:
+                if not self._keeps:
+                    raise ValueError(f"{path} is damaged: {error}") from error
                 self._say(f"{path} is damaged and dropped: {error}")
                 with suppress(OSError):
                     path.unlink()
@@ -362,6 +369,7 @@ class Watching:
                 "state_bytes": watched.watch.state_bytes,
                 "bytes_today": self.bytes_today,
                 "failure": self.failure,
+                "kept_at": self._kept_at(watched.watch.digest),
             }
             watched.report = now, {"model": watched.model, "version": watched.version} | made | {"monitors": monitors}
         return watched.report[1]
@@ -376,7 +384,7 @@ class Watching:
 
     def _keep_one(self, watched: _Watched) -> None:
         watched.kept_at = self._clock()
-        if not watched.watch.changed:
+        if not watched.watch.changed or not self._keeps:
             return
         data = _packed(watched.watch.to_document())
         day = int(self._now() // _DAY_S)
@@ -397,10 +405,19 @@ class Watching:
 
     def _sweep(self, installed: set[str]) -> None:
         """Removes snapshots of bundles that are no longer installed."""
+        if not self._keeps:
+            return
         with suppress(OSError):
             for path in (self._store.root / FOLDER).iterdir():
                 if path.suffix == ".tmp" or (path.suffix == ".watch" and path.stem not in installed):
                     path.unlink()
+
+    def _kept_at(self, digest: str) -> float | None:
+        """When the last snapshot was written, in seconds since 1970; None where there is none."""
+        try:
+            return self._path(digest).stat().st_mtime
+        except OSError:
+            return None
 
     def _path(self, digest: str) -> Path:
         return self._store.root / FOLDER / f"{digest}.watch"
@@ -409,6 +426,21 @@ class Watching:
 def _answering(model: ModelState) -> str | None:
     """Hex digest of what answers for a model; the one on trial where there is one."""
     return model.candidate or model.active or model.last_resort
+
+
+def kept_reports(store: Store, *, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """What was kept of what answers, by model, where no supervisor runs; nothing on the disk is changed.
+
+    Args:
+        store: The store.
+        say: Told of snapshots that are damaged; their models are left out.
+
+    Returns:
+        As ``Watching.reports``; ``monitors.kept_at`` says of when it is. Models without a snapshot are left out.
+    """
+    watching = Watching(store, keeps=False, say=say)
+    watching.follow(store.state())
+    return {name: each for name, each in watching.reports().items() if each["monitors"]["kept_at"] is not None}
 
 
 def _shortened(report: Mapping[str, Any], most: int) -> dict[str, Any]:
