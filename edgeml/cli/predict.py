@@ -38,57 +38,37 @@ def predict(
     (from 1), by their index else (from 0).
     """
     from edgeml.bundles import Keyring
-    from edgeml.errors import RequestError
-    from edgeml.runtime import TensorPredictor, load
-    from edgeml.runtime.record_file import format_of
+    from edgeml.cli.records import opened, require_records
+    from edgeml.runtime import load
 
     if keyring is None:
         click.echo(NOT_CHECKED, err=True)
-    predictor = load(bundle, keyring=Keyring.read(keyring) if keyring else None)
-    if isinstance(predictor, TensorPredictor):
-        raise RequestError(f"{bundle} takes tensors, not records; serve it and use /v2/models/{predictor.name}/infer")
-    predictor.golden_check().require(f"{predictor.name} {predictor.version}")
-    dash = str(records) == "-"
-    form = form or ("ndjson" if dash else format_of(records))
-    source: BinaryIO = sys.stdin.buffer if dash else _open(records)
-    sink: BinaryIO = sys.stdout.buffer if output is None else output.open("wb")
-    try:
-        failed = _answer_all(predictor, source, form, sink, 0 if dash else records.stat().st_size, keep_going)
-    finally:
-        if not dash:
-            source.close()
-        sink.flush()
-        if output is not None:
-            sink.close()
+    predictor = require_records(load(bundle, keyring=Keyring.read(keyring) if keyring else None), bundle)
+    with opened(records, form) as (source, known, size):
+        sink: BinaryIO = sys.stdout.buffer if output is None else output.open("wb")
+        try:
+            failed = _answer_all(predictor, source, known, sink, size, keep_going)
+        finally:
+            sink.flush()
+            if output is not None:
+                sink.close()
     if failed:
         click.echo(f"{failed} records could not be answered", err=True)
         raise SystemExit(1)
 
 
-def _open(path: Path) -> BinaryIO:
-    from edgeml.errors import RequestError
-
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}", code="bad_format") from error
-
-
 def _answer_all(predictor: Any, source: BinaryIO, form: str, sink: BinaryIO, size: int, keep_going: bool) -> int:
     """Answers chunk by chunk, with a bar where somebody is watching; gives the number of bad records."""
     import msgspec
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    from edgeml.cli.records import bar
     from edgeml.runtime.record_file import RecordFile
 
     encode = msgspec.json.Encoder().encode
     file = RecordFile(source, form, predictor.schema)
     items = iter(file)
     failed = done = 0
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("answering", total=size or None)
+    with bar("answering", size) as told:
         while chunk := list(islice(items, CHUNK_RECORDS)):
             answers, refusal = _answer_chunk(predictor, chunk, keep_going)
             failed += sum(isinstance(answer, dict) for answer in answers)
@@ -96,7 +76,7 @@ def _answer_all(predictor: Any, source: BinaryIO, form: str, sink: BinaryIO, siz
             if refusal is not None:
                 raise refusal
             done += len(chunk)
-            bar.update(task, completed=file.bytes_read, description=f"{done} records")
+            told(done, file.bytes_read)
     return failed
 
 

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 @click.command()
 @for_a_store
 def status(root: Path, as_json: bool) -> None:
-    """Show what answers, what is on trial, what there is to go back to, and what the worker serves."""
+    """Show what answers, what is on trial, what there is to go back to, what the worker serves, and how it does.
+
+    With a service, each model that answers has a second line: its traffic and the tiers that answered, the latency that
+    99 of 100 answers do not exceed beside the objectives, the accuracy that is expected, the alarms of drift that have
+    not ended, and the findings about the data. 'edgeml drift' and 'edgeml quality' say more.
+    """
     from edgeml.bundles.store import Store
-    from edgeml.supervisor.channel import live
+    from edgeml.cli.traffic import summaries, traffic_table
+    from edgeml.supervisor.channel import live, watched
     from edgeml.supervisor.checkup_store import check_record
     from edgeml.supervisor.held import held
     from edgeml.supervisor.left_behind import ALONE, runs_alone
@@ -33,6 +39,7 @@ def status(root: Path, as_json: bool) -> None:
     if told is not None and told.get("degraded"):
         worries.append(f"the service's store is degraded: {told['degraded']}")
     models = {name: _model_document(state, name, told) for name in sorted(state.models)}
+    summary = summaries(watched(root) if told is not None else None)
     document = {
         "store": str(root.absolute()),
         "generation": state.generation,
@@ -42,6 +49,7 @@ def status(root: Path, as_json: bool) -> None:
         "service": None if told is None else {"worker": told.get("worker"), "trials": told.get("trials")},
         "degraded": worries,
         "models": models,
+        "watched": summary,
     }
     if as_json:
         tell(document, True)
@@ -52,7 +60,7 @@ def status(root: Path, as_json: bool) -> None:
         tries = model["tries_left"] if model["on_trial"] else ""
         bundles = (_words(model[key]) for key in ("active", "on_trial"))
         row(shown, name, *bundles, tries, _words(model["previous"]), _serving(model["worker"]))
-    show(shown)
+    show(shown, traffic_table(summary))
     if not models:
         click.echo("no bundle is installed; see 'edgeml install --help'")
     if told is None:
