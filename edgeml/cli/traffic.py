@@ -71,9 +71,9 @@ def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _p99(summary: Mapping[str, Any]) -> str:
     limits = [one["limit_ms"] for one in summary["objectives"] if one["name"] == "p99_ms"]
-    return f"{summary['p99_ms']:.3g}{f' of {limits[0]:g}' if limits else ''} ms"
+    return f"{summary['p99_ms']:.2g}{f' of {limits[0]:g}' if limits else ''} ms"
 
 
-def _first(alarms: list[str], most: int = 3) -> str:
+def _first(alarms: list[str], most: int = 2) -> str:
     more = len(alarms) - most
     return ", ".join(alarms[:most]) + (f" and {more} more" if more > 0 else "")
