@@ -21,7 +21,9 @@ def column(kind, bins, reference, current):
 
 
 def test_bars_have_one_scale_and_missing_values_are_left_out():
-    given = column("number", ["missing", "below 0", "0 to 1", "above 1"], [0.2, 0.0, 0.4, 0.4], [0.8, 0.0, 0.001, 0.199])
+    given = column(
+        "number", ["missing", "below 0", "0 to 1", "above 1"], [0.2, 0.0, 0.4, 0.4], [0.8, 0.0, 0.001, 0.199]
+    )
     reference, now = histograms(given)
     assert (reference, now) == (" ██", " ▁▄")
     assert changed_most(given) == "missing: 20.0% -> 80.0%"
