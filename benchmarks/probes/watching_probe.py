@@ -14,9 +14,9 @@ from typing import Any
 from benchmarks import workloads
 from benchmarks.probes.probe import Work, serve, walk
 from edgeml.bundles import Bundle
+from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.predictor import Predictor
-from edgeml.runtime.counting import drift_layout, drift_monitor
 
 
 def work_of(call: Callable[[Any], Any], inputs: list[Any], *, predictions: int = 1) -> Work:

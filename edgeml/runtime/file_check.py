@@ -28,12 +28,12 @@ from edgeml.monitor.watch import Watch, WatchSettings
 from edgeml.monitor.watch_report import watch_report
 from edgeml.monitor.windows import ROWS
 from edgeml.runtime.answer_quality import AnswerQuality
+from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.runtime.members import json_member
 from edgeml.runtime.prediction import TIERS
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import RecordReader
 from edgeml.runtime.record_file import Item
-from edgeml.runtime.watching import drift_layout, drift_monitor
 
 CHUNK_RECORDS = 1000
 CHANCE = 0.01

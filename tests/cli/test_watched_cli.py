@@ -14,7 +14,7 @@ from supervisor.running_store import running, until
 from edgeml.bundles.store import Store
 from edgeml.runtime import Engine, predictor_of
 from edgeml.runtime.answer_quality import AnswerQuality
-from edgeml.runtime.watching import drift_layout, drift_monitor
+from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.supervisor.watching import Watching
 
 
