@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from typing import Any
 
 from edgeml.kernels.histogram import Histogram
 
 TIERS = ("rule", "model", "fallback")
 PERCENTILES = {"p50_us": 50.0, "p90_us": 90.0, "p99_us": 99.0, "p999_us": 99.9}
+# Upper ends, in microseconds, of the coarser buckets of ``distribution``. Fixed: only like buckets add up over boxes.
+BUCKETS_US = (
+    *(50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000),
+    *(25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000),
+)
 
 
 class LatencyMonitor:
@@ -77,3 +83,23 @@ def figures(live: Histogram) -> dict[str, float]:
         figures[name] = min(histogram.percentile(share), histogram.max) / 1e3
     figures["max_us"] = histogram.max / 1e3
     return figures
+
+
+def distribution(live: Histogram) -> dict[str, Any]:
+    """The sum of a histogram in microseconds, and how many values are within each of ``BUCKETS_US``, JSON-ready.
+
+    A value that is up to 0.8 % longer than the end of a bucket may count as within it.
+
+    Args:
+        live: The histogram.
+
+    Returns:
+        ``sum_us``, and ``buckets``: pairs of an end and how many values are not above it.
+    """
+    histogram = Histogram()
+    histogram.merge(live)
+    count = histogram.count
+    return {
+        "sum_us": histogram.mean * count / 1e3,
+        "buckets": [[end, count - histogram.count_above(end * 1000)] for end in BUCKETS_US],
+    }

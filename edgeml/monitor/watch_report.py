@@ -24,7 +24,7 @@ from edgeml.monitor.distances import (
 from edgeml.monitor.drift_evidence import design_effect
 from edgeml.monitor.drift_layout import Column
 from edgeml.monitor.findings import FieldReference, FieldSeen, Finding, find
-from edgeml.monitor.latency import figures
+from edgeml.monitor.latency import distribution, figures
 from edgeml.monitor.quality_report import quality_report
 from edgeml.monitor.watch import ORDERED, Watch
 
@@ -67,7 +67,12 @@ def watch_report(
         "rate": max(0, minute.total - minute.bad) / 60.0,
         "tiers": answered.answers,
         "traffic": [[int(slot), bad, total] for slot, bad, total in watch.traffic.to_document()],
-        "latency": {tier: figures(answered.latency[tier]) for tier in TIERS if tier in answered.latency},
+        "missed": answered.missed,
+        "latency": {
+            tier: figures(answered.latency[tier]) | distribution(answered.latency[tier])
+            for tier in TIERS
+            if tier in answered.latency
+        },
         "latency_together": figures(whole),
         "objectives": [each.to_dict() for each in watch.objectives.standings(now)],
         "drift": _drift(watch, columns, budget_days),

@@ -20,6 +20,7 @@ from edgeml.supervisor.call import Call
 from edgeml.supervisor.callers import Callers, check, check_origin
 from edgeml.supervisor.dashboard import DashboardPlane, Reports
 from edgeml.supervisor.management_routes import MANAGEMENT_ROUTES, ManagementRoute
+from edgeml.supervisor.metrics_plane import MetricsPlane
 from edgeml.supervisor.oci_manifests import OciManifests
 from edgeml.supervisor.oci_plane import OciPlane
 from edgeml.supervisor.oci_uploads import OciUploads
@@ -70,7 +71,9 @@ def make_management_app(
     waits = Places(places.waits, "too many clients wait")
     transfers = Places(places.transfers, "too many blobs are in transfer")
     uploads = OciUploads(store, transfers=transfers, hashing=hashing, waits=waits)
+    watching = watching or Watching(store)
     planes = {
+        "metrics": MetricsPlane(watching, releases.live, store.state),
         "oci": OciPlane(store, uploads),
         "uploads": uploads,
         "manifests": OciManifests(store, hashing=hashing),

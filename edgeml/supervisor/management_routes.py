@@ -40,6 +40,7 @@ MANAGEMENT_ROUTES = tuple(
         ("GET", "/dashboard.js", "dashboard.script", "", "Its script."),
         ("GET", "/v1/dashboard", "dashboard.panels", "read", "Its panels as HTML; ?model= says of which.", "Panels"),
         ("GET", "/healthz", "releases.health", "", "Is the process alive?", "Live"),
+        ("GET", "/metrics", "metrics.scrape", "read", "Everything that is counted, as Prometheus text."),
         ("GET", "/openapi.json", "releases.openapi", "", "This document.", "Any"),
         ("GET", "/v1/status", "releases.status", "read", "The box: storage, trust, what is served.", "Any"),
         ("GET", "/v1/models", "releases.models", "read", "All models with their releases.", "Models"),

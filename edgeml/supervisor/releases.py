@@ -76,6 +76,10 @@ class Releases:
 
     # Reading
 
+    def live(self) -> dict[str, Any]:
+        """What the worker serves and how it is; empty where nobody knows. See ``Supervisor.live``."""
+        return self._live() or {}
+
     def list(self) -> dict[str, Any]:
         """Every model, JSON-ready."""
         state, live = self.store.state(), self._live()

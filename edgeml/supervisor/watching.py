@@ -74,6 +74,7 @@ class Watching:
 
     Attributes:
         bytes_today: Bytes of snapshots written to the disk today (UTC).
+        bytes_written: ... and since this process began.
         failure: Why the last snapshot could not be written; empty where it could.
     """
 
@@ -101,6 +102,7 @@ class Watching:
         self._thread: threading.Thread | None = None
         self._day = int(now() // _DAY_S)
         self.bytes_today = 0
+        self.bytes_written = 0
         self.failure = ""
 
     def __enter__(self) -> Watching:
@@ -197,6 +199,17 @@ class Watching:
                     found[name] = watched
             # All of them are known by now: they share one budget of false alarms.
             return {name: self._report(watched) for name, watched in found.items()}
+
+    def snapshots(self) -> dict[str, Any]:
+        """What keeping counts costs the disk: ``bytes_today``, ``bytes_written``, ``bytes_a_day`` and ``failure``."""
+        with self._lock:
+            self._turn_day()
+            return {
+                "bytes_today": self.bytes_today,
+                "bytes_written": self.bytes_written,
+                "bytes_a_day": BYTES_A_DAY,
+                "failure": self.failure,
+            }
 
     def summaries(self) -> dict[str, dict[str, Any]]:
         """``reports`` with the histograms of the worst columns only: small enough for a message between processes."""
@@ -387,21 +400,25 @@ class Watching:
         if not watched.watch.changed or not self._keeps:
             return
         data = _packed(watched.watch.to_document())
-        day = int(self._now() // _DAY_S)
-        if day != self._day:
-            self._day, self.bytes_today = day, 0
+        self._turn_day()
         try:
             path = self._path(watched.watch.digest)
             path.parent.mkdir(mode=0o750, exist_ok=True)
             replace_file(path, [data], mode=0o640)
             watched.kept_bytes = len(data)
             self.bytes_today += len(data)
+            self.bytes_written += len(data)
             self.failure = ""
         except OSError as error:
             watched.watch.changed = True
             if str(error) != self.failure:
                 self._say(f"what was counted cannot be kept: {error}")
             self.failure = str(error)
+
+    def _turn_day(self) -> None:
+        day = int(self._now() // _DAY_S)
+        if day != self._day:
+            self._day, self.bytes_today = day, 0
 
     def _sweep(self, installed: set[str]) -> None:
         """Removes snapshots of bundles that are no longer installed."""

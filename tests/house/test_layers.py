@@ -40,6 +40,7 @@ THIRD_PARTY = {
     "onnx": {"builder"},
     "onnxruntime": {"runtime/onnx_session.py"},
     "pandas": {"builder"},
+    "prometheus_client": {"supervisor/metrics.py"},
     "rich": {"cli"},
     "scipy": {"builder/export_kernels.py", "builder/feature_steps.py"},
     "skl2onnx": {"builder/export_skl2onnx.py"},

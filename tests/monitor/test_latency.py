@@ -4,7 +4,9 @@ import threading
 
 import pytest
 
+from edgeml.kernels.histogram import Histogram
 from edgeml.monitor import LatencyMonitor
+from edgeml.monitor.latency import BUCKETS_US, distribution
 
 
 def test_the_summary_gives_the_figures_of_each_tier():
@@ -82,3 +84,17 @@ def test_the_room_needs_no_numpy():
     code = "import sys, edgeml.monitor; assert 'numpy' not in sys.modules; print(edgeml.monitor.__all__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "LatencyMonitor" in done.stdout
+
+
+def test_the_distribution_counts_what_is_within_each_end():
+    histogram = Histogram()
+    for microseconds in (10, 49, 60, 900, 1100, 9_000_000, 20_000_000):
+        histogram.record(microseconds * 1000)
+    found = distribution(histogram)
+    counts = dict(map(tuple, found["buckets"]))
+    assert tuple(counts) == BUCKETS_US
+    assert (counts[50], counts[100], counts[500], counts[1000], counts[2500]) == (2, 3, 3, 4, 5)
+    assert counts[2_500_000] == 5 and counts[10_000_000] == 6 < histogram.count
+    assert found["sum_us"] == pytest.approx(29_002_119)
+    nothing = distribution(Histogram())
+    assert nothing["sum_us"] == 0 and {count for _, count in nothing["buckets"]} == {0}
