@@ -71,7 +71,6 @@ def make_management_app(
     waits = Places(places.waits, "too many clients wait")
     transfers = Places(places.transfers, "too many blobs are in transfer")
     uploads = OciUploads(store, transfers=transfers, hashing=hashing, waits=waits)
-    watching = watching or Watching(store)
     planes = {
         "metrics": MetricsPlane(watching, releases.live, store.state),
         "oci": OciPlane(store, uploads),
