@@ -56,6 +56,11 @@ def test_the_supervisor_loads_nothing_that_could_kill_it(module):
     }
 
 
+def test_a_box_that_nobody_scrapes_loads_no_metrics():
+    assert "prometheus_client" not in loaded_by("import edgeml.supervisor.box, edgeml.cli")
+    assert "prometheus_client" in loaded_by("import edgeml.supervisor.metrics")
+
+
 def test_the_command_line_loads_rooms_only_inside_commands():
     assert not {
         name for name in loaded_by("import edgeml.cli") if name.startswith(("edgeml.runtime", "edgeml.serving"))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from supervisor.running_store import until
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "prometheus"
 
@@ -108,8 +109,19 @@ def prometheus(config: Path, folder: Path) -> Iterator[Prometheus]:
     ]
     with open(folder / "prometheus.log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        assert process.poll() is None, (folder / "prometheus.log").read_text()
+        try:
+            with urllib.request.urlopen(f"{address}/-/ready", timeout=30) as answer:
+                return bool(answer.status == 200)
+        except OSError:  # nobody listens, or 503 while it starts
+            return False
+
     try:
-        yield Prometheus(f"http://127.0.0.1:{port}")
+        until(ready, why="Prometheus is ready")
+        yield Prometheus(address)
     finally:
         process.terminate()
         process.wait()
