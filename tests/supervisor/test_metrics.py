@@ -197,9 +197,12 @@ def test_long_names_are_cut_and_those_that_are_cut_alike_are_one():
     door = facts.watched["door"]
     for end in ("a", "b"):
         door.validation.refused([Violation(0, "x" * 1000 + end, "unknown_field", "a known field", "1")])
+        door.validation.request_refused("x" * 1000 + end)
     door.report()
-    (sample,) = read(facts.text())["edgeml_field_violations_total"].samples
-    assert sample.value == 2 and len(sample.labels["field"]) == LONGEST
+    families = read(facts.text())
+    for name, label in (("edgeml_field_violations_total", "field"), ("edgeml_rejected_requests_total", "code")):
+        (sample,) = families[name].samples
+        assert sample.value == 2 and len(sample.labels[label]) == LONGEST
 
 
 def test_however_many_fields_clients_make_up_the_series_are_bounded():
