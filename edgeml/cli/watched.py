@@ -84,7 +84,7 @@ def nothing(watched: Watched) -> str:
 
 def _why(live: bool) -> str:
     if live:
-        return "nothing answers for it; see 'edgeml status'"
+        return "nothing answers; see 'edgeml status'"
     return "no service runs on this store, and none has kept a snapshot; see 'edgeml serve --help'"
 
 

@@ -346,11 +346,12 @@ class Watch:
         layout = self.layout
         if layout is None:
             return 0
-        copies = 2 + 1 + 1 + 1 + self.windows.kept  # ended, running, the ring's beginning, open and closed ones
+        # Ended, running, the ring's beginning and the open sub-window; the closed ones have half of the width.
+        copies = 4 + self.windows.kept / 2
         references = sum(
             8 * each.bins + 8 * len(each.edges) + len(each.codes) + len(each.vocabulary) for each in layout.columns
         )
-        return 8 * layout.size * copies + 2 * 16 * layout.n_numbers + 4 * references
+        return int(8 * layout.size * copies) + 2 * 16 * layout.n_numbers + 4 * references
 
 
 def _total(total: Total[Any], document: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Any]) -> Total[Any]:

@@ -99,7 +99,7 @@ class SubWindows:
         self._now = grown
         if grown.rows < self.rows or now - self._began_at < self.seconds:
             return False
-        self._closed.append(grown)
+        self._closed.append(SubWindow(_compact(counts), grown.rows))
         self.closings += 1
         self.begin(totals, rows, now)
         return True
@@ -169,7 +169,8 @@ class SubWindows:
         closed = document["closed"]
         if not isinstance(closed, list) or len(closed) > min(self.kept, closings):
             raise ValueError(f"member 'closed' has at most {min(self.kept, closings)} sub-windows")
-        windows = [self._window(window, f"closed[{i}]") for i, window in enumerate(closed)]
+        read = [self._window(window, f"closed[{i}]") for i, window in enumerate(closed)]
+        windows = [SubWindow(_compact(window.counts), window.rows) for window in read]
         self.closings, self._began, self._began_rows, self._began_at = closings, began, began_rows, None
         self._now = now
         self._closed = deque(windows, maxlen=self.kept)
@@ -185,6 +186,11 @@ class SubWindows:
         if not isinstance(values, list) or len(values) != self.size:
             raise ValueError(f"member '{member}' has not the layout's {self.size} counters")
         return array("q", (_count(value, member) for value in values))
+
+
+def _compact(counts: array[int]) -> array[int]:
+    """The same in half of the memory, but for a sub-window with more than 2^32 of anything."""
+    return array("I", counts) if max(counts, default=0) < 2**32 else counts
 
 
 def _count(value: Any, member: str) -> int:

@@ -193,7 +193,7 @@ class Watching:
         with self._lock:
             found = {}
             for name, model in sorted(self._state.models.items()) if self._state is not None else ():
-                digest = model.candidate or model.active
+                digest = _answering(model)
                 watched = None if digest is None else self._find(name, digest)
                 if watched is not None:
                     found[name] = watched
