@@ -247,7 +247,7 @@ def _of_drift(series: _Series, which: Labels, drift: Mapping[str, Any]) -> None:
     for column in columns[:MOST]:  # the worst come first
         here = (*which, column["name"])
         if column["watched"]:
-            series.put("edgeml_drift_evidence_log10", column["evidence"], *here)
+            series.put("edgeml_drift_evidence_log10", column["evidence"] if column["rows"] else None, *here)
             series.put("edgeml_drift_effect", column["effect"], *here)
             series.put("edgeml_drift_level", _LEVELS[column["level"]], *here)
             series.put("edgeml_drift_alarm", column["latched"], *here)
