@@ -58,6 +58,7 @@ nothing above holds; ``design_effect`` measures by how much. See docs/drift.md.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Sequence
 
 TYPICAL_PSI = 0.1
@@ -113,12 +114,16 @@ class DriftEvidence:
             concentration = max(sum(1 for count in groups if count), 1) / TYPICAL_PSI
         self.concentration = c = min(concentration, rows / 2)
         # By group other than the rest: number, parameter above the line and below, and their log gammas.
-        self._terms = [
+        terms = [
             (i, above, math.lgamma(above), count, math.lgamma(count))
             for i, count in enumerate(groups)
             if i != self.rest
             for above in [c * self._share(i)]
         ]
+        # As arrays: two hundred columns of tuples would be a megabyte.
+        self._terms = tuple(
+            array(kind, [each[place] for each in terms]) for place, kind in enumerate(("l", "d", "d", "q", "d"))
+        )
         self._known = len(groups) > 1
 
     def log(self, counts: Sequence[int]) -> float:
@@ -145,7 +150,7 @@ class DriftEvidence:
         rows = sum(grouped)
         lgamma = math.lgamma
         wide = narrow = 0.0
-        for i, above, log_above, below, log_below in self._terms:
+        for i, above, log_above, below, log_below in zip(*self._terms, strict=True):
             if x := grouped[i]:
                 wide += lgamma(above + x) - log_above
                 narrow += lgamma(below + x) - log_below
@@ -248,7 +253,7 @@ def _rank_effect(windows: Sequence[Sequence[int]], together: Sequence[int]) -> f
     return between / (len(windows) - 1) / variance
 
 
-def _groups(reference: Sequence[int], ordered: bool) -> tuple[tuple[int, ...], tuple[int, ...], int | None]:
+def _groups(reference: Sequence[int], ordered: bool) -> tuple[array[int], array[int], int | None]:
     """The group of each bin, the reference by group, and the group of what was left over."""
     of: list[int] = []
     sums: list[int] = []
@@ -266,7 +271,7 @@ def _groups(reference: Sequence[int], ordered: bool) -> tuple[tuple[int, ...], t
         sums[gathering] += count
         if ordered and sums[gathering] >= rare:
             gathering = None
-    return tuple(of), tuple(sums), gathering
+    return array("l", of), array("q", sums), gathering
 
 
 def _log_beta(x: int, y: int, a: float, b: float) -> float:

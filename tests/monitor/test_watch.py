@@ -2,6 +2,8 @@
 
 import json
 import random
+import tracemalloc
+from array import array
 
 import numpy as np
 import pytest
@@ -333,3 +335,25 @@ def test_without_a_reference_everything_else_is_watched():
     again = Watch(DIGEST, None, SLO, WatchSettings(), clock=clock)
     again.restore(json.loads(json.dumps(watch.to_document())))
     assert again.answered.now.together().count == 100
+
+
+def test_the_watch_over_two_hundred_features_is_less_than_a_megabyte():
+    from edgeml.builder.drift_reference import number_reference
+
+    rng = np.random.default_rng(0)
+    names = [f"x{number}" for number in range(200)]
+    wide = {"format": 1, "rows": 5000, "features": {name: number_reference(rng.normal(size=5000)) for name in names}}
+    layout = Layout.of(wide, {"features": [{"name": name, "kind": "number"} for name in names]})
+    assert layout.size > 200 * 30
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        watch = Watch(DIGEST, layout, SLO, WatchSettings(), clock=Clock())
+        for look in range(12):
+            watch.windows.read(array("q", [look * 20]) * layout.size, look * 600, 100.0 * look)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(watch.windows.closed) == 8
+    # The totals of the processes come with the first counts.
+    assert taken + 2 * 8 * layout.size < 1_100_000 and watch.state_bytes < 1_000_000
