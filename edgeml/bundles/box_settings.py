@@ -1,8 +1,8 @@
-"""What the operator grants: to bundles that are tried, and to pulls. One small file of the store, ``settings.json``.
+"""What the operator decides for bundles that are tried, for pulls, capture and alarms: ``settings.json`` of the store.
 
 1. Whoever tries or pulls a bundle reads it at that moment: a command and a running service never go by two numbers,
    and a change counts from the next bundle on, without a restart.
-2. A file that is missing grants the defaults. One that is damaged grants nothing: nothing is tried and nothing pulled
+2. A file that is missing grants the defaults. One that is damaged grants nothing: nothing is tried, pulled or captured
    until it is mended. What answers goes on answering, and going back never reads it.
 3. What decides which bundle may answer (device, orders, signatures) is not here but in the record.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,21 @@ _WHOLE = {
     "admission_memory_bytes": (16 * _MIB, 1024**4),
     "admission_cpu_seconds": (1, 3600),
     "pull_bytes_per_day": (1, 1024**5),
+    "capture_rows": (1, 10**9),
+    "capture_bytes": (1, 1024**5),
+    "capture_bytes_per_day": (1, 1024**5),
 }
-_SECONDS = {"admission_wall_seconds": (1.0, 3600.0), "admission_load_seconds": (0.1, 3600.0)}
+_NUMBERS = {
+    "admission_wall_seconds": (1.0, 3600.0),
+    "admission_load_seconds": (0.1, 3600.0),
+    "capture_share": (0.0, 1.0),
+    "capture_boost": (1.0, 1e6),
+    "false_alarm_days": (1.0, 36_500.0),
+    "drift_min_effect": (0.0, 100.0),
+}
+# Lists, by name; what of one setting is said twice stands once.
+_LISTS = ("pull_registries", "capture_exclude", "capture_hash")
+MOST_FIELDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,15 @@ class BoxSettings:
         pull_bytes_per_day: Bytes that may be pulled in a day; None for no limit.
         pull_registries: ``host:port`` of the registries from which the management plane may let the box pull; empty for
             any that is not at an address of this machine or its link (``registry_gate``).
+        capture_share: Share of easy records that are captured; 0 captures nothing.
+        capture_boost: How many times as often a hard one is.
+        capture_rows: Captured records that are kept at most.
+        capture_bytes: Bytes of captured records and answers that are kept at most.
+        capture_bytes_per_day: Bytes that capture writes to the disk in a day (UTC).
+        capture_exclude: Fields that are never captured.
+        capture_hash: Fields of which only a keyed hash is captured.
+        false_alarm_days: At most one false alarm of drift on this box in so many days.
+        drift_min_effect: Population stability index from which drift that is certain is an alarm.
 
     Raises:
         ValueError: A value is none of these; the message names the setting.
@@ -61,6 +83,15 @@ class BoxSettings:
     admission_load_seconds: float = 30.0
     pull_bytes_per_day: int | None = None
     pull_registries: tuple[str, ...] = ()
+    capture_share: float = 0.0
+    capture_boost: float = 10.0
+    capture_rows: int = 100_000
+    capture_bytes: int = 64 * _MIB
+    capture_bytes_per_day: int = 128 * _MIB
+    capture_exclude: tuple[str, ...] = ()
+    capture_hash: tuple[str, ...] = ()
+    false_alarm_days: float = 30.0
+    drift_min_effect: float = 0.1
 
     def __post_init__(self) -> None:
         for name, (least, most) in _WHOLE.items():
@@ -69,7 +100,7 @@ class BoxSettings:
                 continue
             if type(value) is not int or not least <= value <= most:
                 raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
-        for name, (shortest, longest) in _SECONDS.items():
+        for name, (shortest, longest) in _NUMBERS.items():
             value = getattr(self, name)
             if type(value) not in (int, float) or not math.isfinite(value) or not shortest <= value <= longest:
                 raise ValueError(f"{name} must be a number from {shortest:g} to {longest:g}, not {value!r}")
@@ -81,6 +112,14 @@ class BoxSettings:
         if len(self.pull_registries) > MOST_REGISTRIES:
             raise ValueError(f"pull_registries must be at most {MOST_REGISTRIES}, not {len(self.pull_registries)}")
         object.__setattr__(self, "pull_registries", tuple(dict.fromkeys(map(_registry, self.pull_registries))))
+        for name in ("capture_exclude", "capture_hash"):
+            names = tuple(dict.fromkeys(getattr(self, name)))
+            if len(names) > MOST_FIELDS or not all(type(each) is str and each for each in names):
+                raise ValueError(f"{name} must be at most {MOST_FIELDS} names of fields")
+            object.__setattr__(self, name, names)
+        both = [name for name in self.capture_exclude if name in self.capture_hash]
+        if both:
+            raise ValueError(f"{both[0][:80]!r} stands in capture_exclude and in capture_hash; choose one")
 
     @classmethod
     def read(cls, root: Path, *, disk: Disk = SYSTEM) -> BoxSettings:
@@ -109,16 +148,17 @@ class BoxSettings:
             for key in document:
                 if key not in known:
                     raise ValueError(f"unknown setting {key[:80]!r}")
-            registries = document.get("pull_registries", [])
-            if type(registries) is not list:
-                raise ValueError("pull_registries must be a list")
-            return cls(**document | {"pull_registries": tuple(registries)})
+            lists = {name: document.get(name, []) for name in _LISTS}
+            for name, value in lists.items():
+                if type(value) is not list:
+                    raise ValueError(f"{name} must be a list")
+            return cls(**document | {name: tuple(value) for name, value in lists.items()})
         except (EdgemlError, ValueError) as error:
             raise _damaged(path, error) from error
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return asdict(self) | {"pull_registries": list(self.pull_registries)}
+        return asdict(self) | {name: list(getattr(self, name)) for name in _LISTS}
 
 
 def change_settings(
@@ -127,6 +167,9 @@ def change_settings(
     *,
     listed: Sequence[str] = (),
     unlisted: Sequence[str] = (),
+    excluded: Sequence[str] = (),
+    hashed: Sequence[str] = (),
+    open_fields: Sequence[str] = (),
     anew: bool = False,
     who: str,
     disk: Disk = SYSTEM,
@@ -138,6 +181,9 @@ def change_settings(
         changes: New values by name.
         listed: Registries that are added to the list.
         unlisted: Registries that are taken off it.
+        excluded: Fields that are never to be captured from now on.
+        hashed: Fields of which only a hash is to be captured from now on.
+        open_fields: Fields that are to be captured as they are from now on.
         anew: Whether to begin with the defaults; so a damaged file is mended.
         who: For the journal.
         disk: Where.
@@ -156,7 +202,15 @@ def change_settings(
             if each not in registries:
                 raise ValueError(f"pull_registries: {each} is not listed")
             registries.remove(each)
-        after = replace(after, pull_registries=tuple(registries))
+        for each in open_fields:
+            if each not in (*after.capture_exclude, *after.capture_hash):
+                raise ValueError(f"capture_exclude, capture_hash: {each[:80]!r} stands in neither")
+        after = replace(
+            after,
+            pull_registries=tuple(registries),
+            capture_exclude=_moved(after.capture_exclude, excluded, {*hashed, *open_fields}),
+            capture_hash=_moved(after.capture_hash, hashed, {*excluded, *open_fields}),
+        )
         if after == before:
             return after
         data = canonical(after.to_dict(), FILE, error=StateError)
@@ -165,6 +219,11 @@ def change_settings(
     word = ", ".join(f"{name} {value}" for name, value in after.to_dict().items() if value != old.get(name, ()))
     store.note(Event("settings", reason=word[:400]), who=who)
     return after
+
+
+def _moved(there: Sequence[str], more: Sequence[str], gone: Container[str]) -> tuple[str, ...]:
+    """A list of fields with more of them, and without those that were asked for elsewhere."""
+    return (*(each for each in there if each not in gone), *more)
 
 
 def _registry(text: object) -> str:
@@ -181,6 +240,6 @@ def _registry(text: object) -> str:
 def _damaged(path: Path, error: object) -> StateError:
     # What to do comes first: who asks over the network is shown only the beginning.
     return StateError(
-        f"{path} is damaged; mend it with 'edgeml settings --defaults': until then no bundle is tried or pulled "
-        f"({error})"
+        f"{path} is damaged; mend it with 'edgeml settings --defaults': until then nothing is tried, pulled or "
+        f"captured ({error})"
     )

@@ -1,31 +1,36 @@
 """Records on their way into the ring: chosen beside the request path, written down by a thread of its own.
 
 1. A request pays one subtraction (``Sampler``); a chosen one pays for putting a few references into a queue. Bodies are
-   read again, fields left out or hashed, and rows written, on the thread.
-2. The queue is bounded in records and bytes, and a batch is written every ``flush_s`` seconds; what does not fit is
-   dropped and counted. Nothing that happens here can fail a request.
-3. Labels that come back (feedback) take the same way.
+   read again, fields left out or hashed, and rows written, on the thread, which lets requests go first after each
+   record.
+2. The queue is bounded in records and bytes, and a batch is written every ``flush_s`` seconds, or when the queue is
+   half full; what does not fit is dropped and counted. Nothing that happens here can fail a request.
+3. Labels that come back (feedback) take the same way. Of the bytes of a day an eighth is theirs alone.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgeml.monitor.capture_file import Captured, CaptureFile
 from edgeml.monitor.capture_policy import CapturePolicy, Sampler, is_hard
+from edgeml.monitor.capture_source import Origin, Source
 
 FLUSH_S = 30.0
 QUEUED_RECORDS = 4_096
 QUEUED_BYTES = 8 * 1024 * 1024
 QUEUED_LABELS = 10_000
 DAY_S = 86_400
+# So long the thread lets others go first after each record, or after so many that it only reads over: what it does is
+# Python, and a request that came meanwhile would wait for the interpreter.
+PAUSE_S = 1e-4
+_READ_OVER = 64
 
 
 class Answer(Protocol):
@@ -38,58 +43,8 @@ class Answer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Whose answers are captured.
-
-    Attributes:
-        model: Name of the model.
-        digest: Digest of the bundle.
-        version: Its version label.
-        fields: Names of the features of its schema.
-    """
-
-    model: str
-    digest: str
-    version: str
-    fields: frozenset[str]
-
-
-class JsonRecords:
-    """The records of a request, read again from its body when they are wanted.
-
-    Args:
-        body: ``{"records": [...]}``.
-        refused: Places of records that were not answered.
-        alone: Whether the body is one record instead.
-
-    Attributes:
-        size: Bytes that are kept alive.
-    """
-
-    def __init__(self, body: bytes, refused: Sequence[int] = (), *, alone: bool = False) -> None:
-        self._body = body
-        self._alone = alone
-        self._refused = frozenset(refused)
-        self._records: list[Mapping[str, Any]] | None = None
-        self.size = len(body)
-
-    def record(self, row: int) -> Mapping[str, Any]:
-        """The record that got the answer in that row.
-
-        Raises:
-            ValueError: The body is no JSON.
-            LookupError: There is no such row.
-        """
-        if self._records is None:
-            document = json.loads(self._body)
-            records = [document] if self._alone else document["records"]
-            self._records = [each for place, each in enumerate(records) if place not in self._refused]
-        return self._records[row]
-
-
-@dataclass(frozen=True, slots=True)
 class _Chosen:
-    source: JsonRecords
+    source: Source
     row: int
     id: str
     answer: Answer
@@ -113,6 +68,7 @@ class Capture:
         dropped: Chosen records that were not kept: no room in the queue, or the disk refused them.
         kept: Records written down by this process.
         joined: Labels that found their record.
+        lost_labels: Labels for which there was no room, or that the disk refused.
         failure: Why the last batch could not be written; empty where it could.
     """
 
@@ -130,19 +86,22 @@ class Capture:
         self._key = key
         self._now = now
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._rows: deque[_Chosen] = deque()
-        self._labels: deque[tuple[str, Any, float]] = deque(maxlen=QUEUED_LABELS)
+        self._labels: deque[tuple[str, Any, float]] = deque()
         self._queued_bytes = 0
-        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._ended = False
         self.sampler = sampler or Sampler(policy)
         self.dropped = 0
         self.kept = 0
         self.joined = 0
+        self.lost_labels = 0
         self.failure = ""
 
     def take(
         self,
-        source: JsonRecords,
+        source: Source,
         answers: Sequence[Answer],
         id_of: Callable[[int], str],
         origin: Origin,
@@ -168,6 +127,8 @@ class Capture:
                 kept_with = self._policy.candidate_chance * (1.0 if hard else chance)
                 self._rows.append(_Chosen(source, row, id_of(row), answer, kept_with, origin, self._now()))
                 self._queued_bytes, more = self._queued_bytes + more, 0
+            if len(self._rows) * 2 >= QUEUED_RECORDS or self._queued_bytes * 2 >= QUEUED_BYTES:
+                self._wake.set()
 
     def label(self, id_: str, label: Any) -> None:
         """Takes the truth of a prediction; kept where the ring holds its record.
@@ -176,29 +137,48 @@ class Capture:
             id_: The prediction's id.
             label: What is true.
         """
-        self._labels.append((id_, label, self._now()))
+        with self._lock:
+            if len(self._labels) >= QUEUED_LABELS:
+                self.lost_labels += 1
+            else:
+                self._labels.append((id_, label, self._now()))
+            if len(self._labels) * 2 >= QUEUED_LABELS:
+                self._wake.set()
 
     def flush(self) -> None:
-        """Writes down what is queued. Called by one thread at a time; never raises for the disk's sake."""
+        """Writes down what is queued; never raises for the disk's sake."""
+        with self._flushing:
+            self._flush(pause_s=0.0)
+
+    def _flush(self, *, pause_s: float) -> None:
         with self._lock:
-            chosen, self._rows = self._rows, deque()
+            chosen, self._rows = list(self._rows), deque()
             self._queued_bytes = 0
             labels = list(self._labels)
             self._labels.clear()
         if not chosen and not labels:
             return
         day = int(self._now() // DAY_S)
-        if self._file.held(day=day).written_today >= self._policy.bytes_per_day:
+        budget = self._policy.bytes_per_day
+        used = self._file.written_today(day=day)
+        rows: list[Captured] = []
+        full = ""
+        if used >= budget - budget // 8 or (used >= budget and not chosen):
+            full = f"the {budget} bytes of today are written; tomorrow it goes on"
             self.dropped += len(chosen)
-            self.failure = f"the {self._policy.bytes_per_day} bytes of today are written; tomorrow it goes on"
-            return
-        rows = [each for each in map(self._captured, chosen) if each is not None]
+        else:
+            rows = self._captured(chosen, pause_s)
+        if used >= budget:
+            self.lost_labels += len(labels)
+            labels = []
         try:
-            self.joined += self._file.write(rows, labels, day=day)
+            if rows or labels:
+                self.joined += self._file.write(rows, labels, day=day)
             self.kept += len(rows)
-            self.failure = ""
+            self.failure = full
         except (sqlite3.Error, OSError) as error:
             self.dropped += len(rows)
+            self.lost_labels += len(labels)
             self.failure = str(error)
 
     def begin(self, flush_s: float = FLUSH_S) -> None:
@@ -209,26 +189,59 @@ class Capture:
         """
 
         def write() -> None:
-            while not self._stop.wait(flush_s):
-                self.flush()
+            while not self._ended:
+                self._wake.wait(flush_s)
+                self._wake.clear()
+                with self._flushing:
+                    self._flush(pause_s=PAUSE_S)
 
         threading.Thread(target=write, name="edgeml-capture", daemon=True).start()
 
-    def end(self) -> None:
-        """Stops the thread and writes down what is queued."""
-        self._stop.set()
+    def end(self, *, discard: bool = False) -> None:
+        """Stops the thread and writes down what is queued.
+
+        Args:
+            discard: Whether to drop that instead.
+        """
+        self._ended = True
+        self._wake.set()
+        if discard:
+            with self._lock:
+                self.dropped += len(self._rows)
+                self._rows.clear()
         self.flush()
 
-    def document(self) -> dict[str, Any]:
-        """What this process captured, JSON-ready; counters rise for as long as it lives."""
-        return {"kept": self.kept, "dropped": self.dropped, "labels": self.joined, "failure": self.failure}
+    def document(self) -> dict[str, int]:
+        """What this process captured: records ``kept`` and ``dropped``, ``labels`` joined and ``lost_labels``.
 
-    def _captured(self, chosen: _Chosen) -> Captured | None:
-        try:
-            record = chosen.source.record(chosen.row)
-        except (ValueError, LookupError, TypeError, AttributeError):
-            self.dropped += 1  # it was read once already, so this is a bug of ours, and no reason to stop
-            return None
+        They rise for as long as the process lives.
+        """
+        return {"kept": self.kept, "dropped": self.dropped, "labels": self.joined, "lost_labels": self.lost_labels}
+
+    def _captured(self, chosen: Sequence[_Chosen], pause_s: float) -> list[Captured]:
+        """Reads the records of what was chosen; those of one request come one after the other."""
+        rows: list[Captured] = []
+        source: Source | None = None
+        records: Iterator[tuple[int, Mapping[str, Any]]] = iter(())
+        for each in chosen:
+            try:
+                if each.source is not source:
+                    source, records = each.source, enumerate(each.source.records())
+                for row, record in records:
+                    if row == each.row:
+                        rows.append(self._row(each, record))
+                        break
+                    if pause_s and row % _READ_OVER == 0:
+                        time.sleep(pause_s)
+                else:
+                    raise LookupError(each.row)
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                self.dropped += 1  # it was read once already, so this is a bug of ours, and no reason to stop
+            if pause_s:
+                time.sleep(pause_s)
+        return rows
+
+    def _row(self, chosen: _Chosen, record: Mapping[str, Any]) -> Captured:
         origin, answer = chosen.origin, chosen.answer
         return Captured(
             id=chosen.id,

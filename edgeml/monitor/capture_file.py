@@ -4,35 +4,46 @@
 2. What is written to the disk is counted from SQLite's own log (each page goes there first, and then into the file),
    and the count survives a restart. When the day's share is used up nothing more is kept until the next day (UTC).
 3. A file that SQLite finds damaged is put aside under another name, and a new one begins.
+4. Ids are looked up by the number in them, which rises: an index over random letters would have a page of its own to be
+   written for almost every record.
+5. Whoever only reads opens the file for reading only, so that a store on a disk that cannot be written is read too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeml.monitor.prediction_id import read_prediction_id
+
 PAGE_BYTES = 4096
 _FRAME_BYTES = PAGE_BYTES + 24
+_LOG_HEAD_BYTES = 32
 DAMAGED = ".damaged"
+# What a file of another layout is told by; it is put aside as a damaged one is.
+_LAYOUT = 1
+_NOT_A_FILE_OF_OURS = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS captured (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at REAL NOT NULL, model TEXT NOT NULL,
-    bundle TEXT NOT NULL, version TEXT NOT NULL, record TEXT NOT NULL, prediction TEXT NOT NULL, tier TEXT NOT NULL,
-    chance REAL NOT NULL, label TEXT, labelled_at REAL, size INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS captured_id ON captured (id);
-CREATE TABLE IF NOT EXISTS written (
-    only INTEGER PRIMARY KEY CHECK (only = 1), day INTEGER NOT NULL, bytes INTEGER NOT NULL);
+    number INTEGER PRIMARY KEY AUTOINCREMENT, key INTEGER NOT NULL, size INTEGER NOT NULL, id TEXT NOT NULL,
+    at REAL NOT NULL, model TEXT NOT NULL, bundle TEXT NOT NULL, version TEXT NOT NULL, tier TEXT NOT NULL,
+    chance REAL NOT NULL, label TEXT, labelled_at REAL, record TEXT NOT NULL, prediction TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS captured_key ON captured (key);
+CREATE TABLE IF NOT EXISTS held (
+    only INTEGER PRIMARY KEY CHECK (only = 1), bytes INTEGER NOT NULL, day INTEGER NOT NULL, written INTEGER NOT NULL);
+INSERT OR IGNORE INTO held VALUES (1, 0, 0, 0);
 """
 _INSERT = (
-    "INSERT INTO captured (id, at, model, bundle, version, record, prediction, tier, chance, size) "
-    "VALUES (?,?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO captured (key, size, id, at, model, bundle, version, tier, chance, record, prediction) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 )
 _SELECT = (
     "SELECT number, id, at, model, bundle, version, record, prediction, tier, chance, label, labelled_at FROM captured"
@@ -85,20 +96,24 @@ class Held:
         labelled: ... of which the truth is known.
         bytes: Of records and answers.
         written_today: Bytes written to the disk today (UTC).
+        oldest: When the oldest record was answered, in seconds since 1970; None where there is none.
+        newest: When the newest was.
     """
 
-    rows: int
-    labelled: int
-    bytes: int
-    written_today: int
+    rows: int = 0
+    labelled: int = 0
+    bytes: int = 0
+    written_today: int = 0
+    oldest: float | None = None
+    newest: float | None = None
 
 
 class CaptureFile:
     """The ring of one store.
 
     Args:
-        path: The SQLite file; made with the first batch.
-        max_rows: It forgets the oldest beyond so many records ...
+        path: The SQLite file; made with the first batch, readable for its owner alone.
+        max_rows: It forgets the oldest beyond so many rows ...
         max_bytes: ... and so many bytes of records and answers.
     """
 
@@ -106,6 +121,8 @@ class CaptureFile:
         self._path = path
         self._max_rows = max_rows
         self._max_bytes = max_bytes
+        # Frames of the log that were counted already, and stay in it because somebody reads.
+        self._counted = (0, 0)
 
     def write(self, rows: Sequence[Captured], labels: Sequence[tuple[str, Any, float]], *, day: int) -> int:
         """Adds records, joins labels to those that are held, and forgets the oldest.
@@ -120,47 +137,63 @@ class CaptureFile:
             Labels that found their record.
 
         Raises:
-            sqlite3.DatabaseError: The file is damaged; it was put aside, and the next batch begins a new one.
-            sqlite3.OperationalError: It cannot be written now, such as on a full disk.
+            sqlite3.Error: It cannot be written now, such as on a full disk; nothing of the batch was kept.
         """
         try:
-            with self._open() as database:
-                with database:
-                    database.executemany(_INSERT, map(_row, rows))
-                    joined = 0
-                    for id_, label, at in labels:
-                        joined += database.execute(
-                            "UPDATE captured SET label = ?, labelled_at = ? WHERE id = ?", (_text(label), at, id_)
-                        ).rowcount
-                    self._forget(database)
-                self._count(database, day)
-                return joined
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            self._put_aside()
-            raise
+            return self._write(rows, labels, day)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+        self._put_aside()
+        return self._write(rows, labels, day)
 
-    def held(self, *, day: int) -> Held:
-        """How much there is; nothing where there is no file, or it cannot be read.
+    def _write(self, rows: Sequence[Captured], labels: Sequence[tuple[str, Any, float]], day: int) -> int:
+        written = list(map(_row, rows))
+        more = sum(row[1] for row in written)
+        joined = 0
+        with self._opened() as database:
+            with database:
+                database.executemany(_INSERT, written)
+                for id_, label, at in labels:
+                    joined += database.execute(
+                        "UPDATE captured SET label = ?, labelled_at = ? WHERE key = ? AND id = ?",
+                        (_text(label), at, _key(id_), id_),
+                    ).rowcount
+                self._forget(database, more)
+            self._count(database, day)
+        return joined
+
+    def written_today(self, *, day: int) -> int:
+        """Bytes written to the disk in a day; 0 where there is no file, or it cannot be read.
 
         Args:
             day: Days since 1970.
         """
+        with contextlib.suppress(sqlite3.Error, OSError), self._read() as database:
+            found = database.execute("SELECT written FROM held WHERE day = ?", (day,)).fetchone()
+            return int(found[0]) if found else 0
+        return 0
+
+    def held(self, *, day: int) -> Held:
+        """How much there is; nothing where there is no file.
+
+        Args:
+            day: Days since 1970.
+
+        Raises:
+            sqlite3.Error: The file cannot be read.
+        """
         if not self._path.exists():
-            return Held(0, 0, 0, 0)
-        try:
-            with self._open() as database:
-                rows, labelled, size = database.execute(
-                    "SELECT count(*), count(label), coalesce(sum(size), 0) FROM captured"
-                ).fetchone()
-                written = database.execute("SELECT bytes FROM written WHERE day = ?", (day,)).fetchone()
-        except sqlite3.Error:
-            return Held(0, 0, 0, 0)
-        return Held(rows, labelled, size, written[0] if written else 0)
+            return Held()
+        with self._read() as database:
+            rows, labelled, oldest, newest = database.execute(
+                "SELECT count(*), count(label), min(at), max(at) FROM captured"
+            ).fetchone()
+            size, of, written = database.execute("SELECT bytes, day, written FROM held").fetchone()
+        return Held(rows, labelled, size, written if of == day else 0, oldest, newest)
 
     def rows(
-        self, *, model: str | None = None, labelled: bool = False, since: float | None = None
+        self, *, model: str | None = None, labelled: bool = False, since: float | None = None, up_to: int | None = None
     ) -> Iterator[Captured]:
         """The records, oldest first, while the ring may go on growing.
 
@@ -168,65 +201,75 @@ class CaptureFile:
             model: Only this model's.
             labelled: Only those whose truth is known.
             since: Only those answered at or after this time, in seconds since 1970.
+            up_to: Only those up to this number.
 
         Raises:
             sqlite3.Error: The file cannot be read.
         """
         if not self._path.exists():
             return
-        tests: list[tuple[str, tuple[Any, ...]]] = []
-        if model is not None:
-            tests.append(("model = ?", (model,)))
-        if labelled:
-            tests.append(("label IS NOT NULL", ()))
-        if since is not None:
-            tests.append(("at >= ?", (since,)))
-        where = " WHERE " + " AND ".join(test for test, _ in tests) if tests else ""
-        values = tuple(value for _, given in tests for value in given)
-        with self._open() as database:
-            for row in database.execute(f"{_SELECT}{where} ORDER BY number", values):
+        tests: list[tuple[str, tuple[Any, ...]]] = [
+            ("model = ?", () if model is None else (model,)),
+            ("at >= ?", () if since is None else (since,)),
+            ("number <= ?", () if up_to is None else (up_to,)),
+        ]
+        asked = [(test, values) for test, values in tests if values]
+        words = [test for test, _ in asked] + (["label IS NOT NULL"] if labelled else [])
+        where = f" WHERE {' AND '.join(words)}" if words else ""
+        with self._read() as database:
+            for row in database.execute(f"{_SELECT}{where} ORDER BY number", [each for _, (each,) in asked]):
                 yield _captured(row)
 
     def clear(self) -> int:
-        """Forgets every record, and gives the space back; returns how many there were.
+        """Forgets every record, also those of a damaged file, and gives the space back; returns how many there were.
 
         Raises:
             sqlite3.Error: The file cannot be written.
+            OSError: A damaged file cannot be removed.
         """
-        if not self._path.exists():
-            return 0
-        with self._open() as database:
-            with database:
-                gone = database.execute("DELETE FROM captured").rowcount
-            database.execute("VACUUM")
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return gone
+        gone = 0
+        if self._path.exists():
+            try:
+                with self._opened() as database:
+                    with database:
+                        gone = database.execute("DELETE FROM captured").rowcount
+                        database.execute("UPDATE held SET bytes = 0")
+                    # What was deleted still stands in free pages and in the log.
+                    database.execute("VACUUM")
+                    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                self._put_aside()
+        self.aside.unlink(missing_ok=True)
+        return gone
 
-    def _forget(self, database: sqlite3.Connection) -> None:
-        database.execute(
-            "DELETE FROM captured WHERE number <= (SELECT max(number) FROM captured) - ?", (self._max_rows,)
-        )
-        total = database.execute("SELECT coalesce(sum(size), 0) FROM captured").fetchone()[0]
-        over = total - self._max_bytes
-        if over <= 0:
-            return
-        last = 0
+    @property
+    def aside(self) -> Path:
+        """Where a damaged file is put."""
+        return Path(f"{self._path}{DAMAGED}")
+
+    def _forget(self, database: sqlite3.Connection, more: int) -> None:
+        held = database.execute("SELECT bytes FROM held").fetchone()[0] + more
+        last = (database.execute("SELECT max(number) FROM captured").fetchone()[0] or 0) - self._max_rows
+        freed = over = 0
         for number, size in database.execute("SELECT number, size FROM captured ORDER BY number"):
-            if over <= 0:
+            if number > last and held - freed <= self._max_bytes:
                 break
-            last, over = number, over - size
-        database.execute("DELETE FROM captured WHERE number <= ?", (last,))
+            over, freed = number, freed + size
+        if over:
+            database.execute("DELETE FROM captured WHERE number <= ?", (over,))
+        database.execute("UPDATE held SET bytes = ?", (held - freed,))
 
-    @staticmethod
-    def _count(database: sqlite3.Connection, day: int) -> None:
-        _, logged, moved = database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-        # The row that holds the count is a page in the log, too, and is moved with the next batch.
-        bytes_ = max(0, logged) * _FRAME_BYTES + max(0, moved) * PAGE_BYTES + _FRAME_BYTES
+    def _count(self, database: sqlite3.Connection, day: int) -> None:
+        busy, logged, moved = database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        before = self._counted if logged >= self._counted[0] and moved >= self._counted[1] else (0, 0)
+        self._counted = (logged, moved) if busy else (0, 0)
+        # The row that holds the count is a page in the log, too, and is moved when this connection is closed.
+        bytes_ = (logged - before[0] + 1) * _FRAME_BYTES + (moved - before[1] + 1) * PAGE_BYTES + 2 * _LOG_HEAD_BYTES
         with database:
             database.execute(
-                "INSERT INTO written (only, day, bytes) VALUES (1, ?, ?) ON CONFLICT (only) DO UPDATE SET "
-                "bytes = CASE WHEN day = excluded.day THEN bytes ELSE 0 END + excluded.bytes, day = excluded.day",
-                (day, bytes_),
+                "UPDATE held SET written = CASE WHEN day = ? THEN written ELSE 0 END + ?, day = ?", (day, bytes_, day)
             )
 
     def _put_aside(self) -> None:
@@ -234,44 +277,64 @@ class CaptureFile:
             with contextlib.suppress(OSError):
                 os.unlink(f"{self._path}{suffix}")
         with contextlib.suppress(OSError):
-            os.replace(self._path, f"{self._path}{DAMAGED}")
+            os.replace(self._path, self.aside)
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """A connection for writing; makes the file."""
+        with contextlib.suppress(OSError):  # SQLite says it better
+            # SQLite would let everybody read it; its log takes the permissions of the file.
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as database:
-            database.execute(f"PRAGMA page_size={PAGE_BYTES}")
+            layout = database.execute("PRAGMA user_version").fetchone()[0]
+            if layout not in (0, _LAYOUT):
+                raise _OtherLayout(f"{self._path} is of another release of edgeml")
             database.execute("PRAGMA journal_mode=WAL")
             # A power cut may lose the last batch, which is no promise; it cannot damage the file.
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute("PRAGMA wal_autocheckpoint=0")
-            database.executescript(_SCHEMA)
+            if not layout:
+                database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_LAYOUT}; COMMIT")
+            yield database
+
+    @contextlib.contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        """A connection for reading."""
+        where = self._path.absolute().as_uri() + "?mode=ro"
+        log = Path(f"{self._path}-wal")
+        with contextlib.suppress(OSError):
+            if not os.access(self._path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
+                # Where nobody can write there is no log to be read beside the file, and none can be made.
+                where += "&immutable=1"
+        with contextlib.closing(sqlite3.connect(where, timeout=5, uri=True)) as database:
+            if database.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
+                raise _OtherLayout(f"{self._path} is of another release of edgeml")
             yield database
 
 
-def columns(rows: Iterable[Captured]) -> dict[str, list[Any]]:
-    """The records by columns, all of the same length, as a table library or a writer of Parquet takes them.
+class _OtherLayout(sqlite3.DatabaseError):
+    """A file that this release does not read."""
 
-    Args:
-        rows: The records.
 
-    Returns:
-        ``id``, ``at``, ``model``, ``bundle``, ``version``, ``tier``, ``chance``, ``label`` and ``labelled_at``;
-        ``predicted`` (the answer's label or value); and ``record.NAME`` for each field that any record has, None in the
-        others.
-    """
-    kept = list(rows)
-    own = ("id", "at", "model", "bundle", "version", "tier", "chance", "label", "labelled_at")
-    table: dict[str, list[Any]] = {name: [getattr(row, name) for row in kept] for name in own}
-    table["predicted"] = [row.prediction.get("label", row.prediction.get("value")) for row in kept]
-    for name in dict.fromkeys(name for row in kept for name in row.record):
-        table[f"record.{name}"] = [row.record.get(name) for row in kept]
-    return table
+def _is_damage(error: sqlite3.Error) -> bool:
+    # The lowest byte says what it is, the others more closely.
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, _OtherLayout) or (code is not None and code & 0xFF in _NOT_A_FILE_OF_OURS)
+
+
+def _key(id_: str) -> int:
+    try:
+        number = read_prediction_id(id_).number
+    except ValueError:  # none of ours; any key will do
+        number = int.from_bytes(hashlib.blake2b(id_.encode(errors="replace"), digest_size=8).digest(), "big")
+    return number - (1 << 64) if number >> 63 else number
 
 
 def _row(row: Captured) -> tuple[Any, ...]:
     record, prediction = _text(row.record), _text(row.prediction)
-    size = len(record.encode()) + len(prediction.encode())
-    return (row.id, row.at, row.model, row.bundle, row.version, record, prediction, row.tier, row.chance, size)
+    size = len(record) + len(prediction)  # pure ASCII
+    kept = (row.id, row.at, row.model, row.bundle, row.version, row.tier, row.chance, record, prediction)
+    return (_key(row.id), size, *kept)
 
 
 def _captured(row: tuple[Any, ...]) -> Captured:

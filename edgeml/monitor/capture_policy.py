@@ -82,7 +82,7 @@ class CapturePolicy:
 
 
 class Sampler:
-    """Chooses the records of one process. Threads may share it; two that count at once may lose a record.
+    """Chooses the records of one process. Threads share it.
 
     Args:
         policy: How often.
@@ -93,17 +93,18 @@ class Sampler:
             where it is below 0 then.
     """
 
-    __slots__ = ("_boosted", "_draw", "_log_miss", "left")
+    __slots__ = ("_boosted", "_draw", "_log_miss", "_owed", "left")
 
     def __init__(self, policy: CapturePolicy, draw: Callable[[], float] = random.random) -> None:
         chance = policy.candidate_chance
         self._draw = draw
         self._log_miss = math.log1p(-chance) if chance < 1 else -math.inf
         self._boosted = policy.share / chance
+        self._owed = 0
         self.left = self._gap()
 
     def choose(self, n: int) -> list[tuple[int, float]]:
-        """The candidates among the last ``n`` records, after they were taken off ``left``.
+        """The candidates among the last ``n`` records, after they were taken off ``left``. One thread at a time.
 
         Args:
             n: How many records were answered.
@@ -111,14 +112,21 @@ class Sampler:
         Returns:
             Place of each in 0 .. n - 1, with the chance that it is kept where it is easy.
         """
-        at = n + self.left
-        chosen = []
+        before = at = n + self.left
+        chosen = set()
         while at < n:
-            if at >= 0:  # below it only where another thread lost a count
-                chosen.append((at, self._boosted))
+            if at >= 0:
+                chosen.add(at)
+            else:  # among the records of another thread, which has taken them off and is about to come here
+                self._owed += 1
             at += 1 + self._gap()
-        self.left = at - n
-        return chosen
+        # Added, not set: other threads take off meanwhile.
+        self.left += at - before
+        for row in range(n if self._owed else 0):
+            if self._owed and row not in chosen:
+                self._owed -= 1
+                chosen.add(row)
+        return [(row, self._boosted) for row in sorted(chosen)]
 
     def keeps_easy(self, chance: float) -> bool:
         """Whether an easy candidate is kept."""
@@ -128,6 +136,19 @@ class Sampler:
         if self._log_miss == -math.inf:
             return 0
         return int(math.log1p(-self._draw()) / self._log_miss)
+
+
+class Nobody:
+    """In the place of a sampler where nothing is captured: counts down from what no process lives to see.
+
+    Attributes:
+        left: As a ``Sampler`` has it.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = 1 << 62
 
 
 def is_hard(tier: str, scores: Mapping[str, float] | None) -> bool:
@@ -146,4 +167,6 @@ def is_hard(tier: str, scores: Mapping[str, float] | None) -> bool:
 
 
 def _hashed(value: Any, key: bytes) -> str:
+    if type(value) is int and abs(value) <= 1 << 53:
+        value = float(value)  # 3 and 3.0 are one number in JSON, and in a tensor
     return MARK + hashlib.blake2b(repr(value).encode(), key=key, digest_size=12).hexdigest()

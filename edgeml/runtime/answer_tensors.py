@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeml.errors import RequestError
 from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
 
@@ -26,6 +27,27 @@ class Inference(NamedTuple):
 
 # A bare ONNX model answers itself, or the request fails.
 OF_A_BARE_MODEL: dict[str, Any] = {"tier": "model", "degraded": False}
+
+
+def feature_columns(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Tensors of one feature each, as columns of n values.
+
+    Args:
+        tensors: Arrays [n] or [n, 1] by feature.
+
+    Raises:
+        RequestError: One has another shape.
+    """
+    columns = {}
+    for name, array in tensors.items():
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if array.ndim != 1:
+            raise RequestError(
+                f"input {name!r}: expected shape [n] or [n, 1], got {list(array.shape)}", code="bad_shape", field=name
+            )
+        columns[name] = array
+    return columns
 
 
 def inference(answers: Sequence[Prediction], predictor: Predictor) -> Inference:

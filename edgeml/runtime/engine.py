@@ -25,7 +25,7 @@ from edgeml.monitor.latency import LatencyMonitor
 from edgeml.monitor.tally import Tally
 from edgeml.monitor.validation import Validation
 from edgeml.runtime.answer_quality import AnswerQuality
-from edgeml.runtime.answer_tensors import OF_A_BARE_MODEL, Inference, inference
+from edgeml.runtime.answer_tensors import OF_A_BARE_MODEL, Inference, feature_columns, inference
 from edgeml.runtime.fallback import is_invalid
 from edgeml.runtime.golden import GoldenReport
 from edgeml.runtime.no_model import NO_MODEL
@@ -215,18 +215,7 @@ class Engine:
             return Inference(outputs, OF_A_BARE_MODEL)
         if set(tensors) == {"input"} and "input" not in predictor.schema.slots:
             return inference(self.predict_matrix(tensors["input"]), predictor)
-        columns = {}
-        for name, array in tensors.items():
-            if array.ndim == 2 and array.shape[1] == 1:
-                array = array[:, 0]
-            if array.ndim != 1:
-                raise RequestError(
-                    f"input {name!r}: expected shape [n] or [n, 1], got {list(array.shape)}",
-                    code="bad_shape",
-                    field=name,
-                )
-            columns[name] = array
-        return inference(self.predict_columns(columns), predictor)
+        return inference(self.predict_columns(feature_columns(tensors)), predictor)
 
     def _records(self) -> Predictor:
         predictor = self.predictor

@@ -23,10 +23,11 @@ import msgspec
 from edgeml.errors import RequestError
 from edgeml.runtime.engine import Engine
 from edgeml.serving.bodies import is_ndjson, read_body
+from edgeml.serving.capturing import Capturing, Tap
 from edgeml.serving.feedback import Feedback
 from edgeml.serving.limits import Limits
 from edgeml.serving.problems import JSON, Answer, problem
-from edgeml.serving.records import Voice, answer_lines
+from edgeml.serving.records import Voice, answer_lines, answer_records
 from edgeml.serving.tensors import binary_tensors, infer
 
 Environ = Mapping[str, Any]
@@ -61,12 +62,14 @@ class DataPlane:
         engines: Who answers, by model.
         pages: Makes what answers the routes that are not hot; called with the first such request.
         limits: What one request may cost.
+        capturing: Where the answers and labels are offered; None captures nothing.
 
     Attributes:
         shown: What answers now.
         limits: What one request may cost.
         stopping: True once the service is about to end: it is not ready, and closes each connection with an answer.
         labels: Who takes the labels that come for answers.
+        capturing: What is kept of the traffic.
         asked: Number of requests so far, roughly: threads may lose a count. Only its change is of interest.
     """
 
@@ -76,8 +79,10 @@ class DataPlane:
         *,
         pages: Callable[[DataPlane], Handler],
         limits: Limits | None = None,
+        capturing: Capturing | None = None,
     ) -> None:
         self.limits = limits or Limits()
+        self.capturing = capturing if capturing is not None else Capturing()
         self.stopping = False
         self.asked = 0
         self._make_pages = pages
@@ -87,7 +92,7 @@ class DataPlane:
         self._voices: dict[str, _Voiced] = {}
         # Who has ever answered here and still lives: a question that does not come back keeps its engine.
         self._seen: WeakSet[Engine] = WeakSet()
-        self.labels = Feedback(self._loaded)
+        self.labels = Feedback(self._loaded, self.capturing.label)
         self.shown = Shown({}, {}, {})
         self.show(engines, {})
 
@@ -107,7 +112,7 @@ class DataPlane:
         for name, engine in engines.items():
             known = self._voices.get(name)
             if known is None or known.engine is not engine:
-                known = _Voiced(engine, Voice(engine.predictor, engine.quality), self.limits)
+                known = _Voiced(engine, self.limits, self.capturing)
             voices[name] = known
             paths[f"/v1/models/{name}/predict"] = ("POST", known.records)
             for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{engine.version}"):
@@ -238,7 +243,7 @@ class DataPlane:
         engine = self.engine(name)
         voice = self._voices.get(engine.name)
         if voice is None or voice.engine is not engine:
-            voice = _Voiced(engine, Voice(engine.predictor, engine.quality), self.limits)
+            voice = _Voiced(engine, self.limits, self.capturing)
         return voice
 
     def _other(self, environ: Environ) -> Answer:
@@ -252,21 +257,20 @@ class DataPlane:
 class _Voiced:
     """One engine with its way of writing: what the hot routes of a model call, one snapshot from path to answer."""
 
-    __slots__ = ("_limits", "_voice", "engine")
+    __slots__ = ("_limits", "_tap", "_voice", "engine")
 
-    def __init__(self, engine: Engine, voice: Voice, limits: Limits) -> None:
+    def __init__(self, engine: Engine, limits: Limits, capturing: Capturing) -> None:
         self.engine = engine
-        self._voice = voice
+        self._voice = Voice(engine.predictor, engine.quality)
         self._limits = limits
+        self._tap = Tap(capturing, engine, self._voice.id_of)
 
     def records(self, environ: Environ) -> Answer:
         """Records, as JSON or as lines of it."""
         ndjson = is_ndjson(environ)
         body = read_body(environ, self._limits.body_bytes)
-        if ndjson:
-            return answer_lines(self.engine, self._voice, body)
-        envelope, answers = self.engine.predict_json(body)
-        return 200, self._voice.headers, self._voice.answer(envelope, answers)
+        answer = answer_lines if ndjson else answer_records
+        return answer(self.engine, self._voice, body, self._tap)
 
     def infer(self, environ: Environ) -> Answer:
         """Tensors."""
@@ -279,4 +283,4 @@ class _Voiced:
                 field="Content-Type",
             )
         body = read_body(environ, self._limits.body_bytes)
-        return 200, self._voice.headers, infer(self.engine, body, self._limits.rows)
+        return 200, self._voice.headers, infer(self.engine, body, self._limits.rows, self._tap)

@@ -34,13 +34,17 @@ class Feedback:
 
     Args:
         engines: Those that are loaded; of two of the same bundle the first one counts.
+        keep: Takes each label with the id of its answer, once it counts: whoever keeps records may keep it too.
 
     Attributes:
         unknown_bundles: Labels that came for bundles that are not loaded.
     """
 
-    def __init__(self, engines: Callable[[], Sequence[Engine]]) -> None:
+    def __init__(
+        self, engines: Callable[[], Sequence[Engine]], keep: Callable[[str, Any], None] = lambda id_, label: None
+    ) -> None:
         self._engines = engines
+        self._keep = keep
         self._lock = threading.Lock()
         # Made with the first label: most boxes get none.
         self._recent: Any = None
@@ -66,7 +70,13 @@ class Feedback:
                     text = f"feedback {index}: {document['error']}"
                     return 400, _HEADERS, _encode(document | {"error": text, "index": index})
                 judged.append((None, None, document))
-        results = [document or {"status": self._count(answer, count)} for answer, count, document in judged]
+        results = []
+        for item, (answer, count, document) in zip(items, judged, strict=True):
+            if not document:
+                document = {"status": self._count(answer, count)}
+                if document["status"] == "accepted":
+                    self._keep(item["id"], item["label"] if "label" in item else item["value"])
+            results.append(document)
         if alone:
             return 200, _HEADERS, _encode(results[0])
         return 200, _HEADERS, _encode({"feedback": results})

@@ -14,6 +14,8 @@ from itertools import islice
 import msgspec
 
 from edgeml.errors import RequestError, Violation
+from edgeml.monitor.capture_source import JsonRecords
+from edgeml.monitor.prediction_id import LETTERS
 from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.prediction import Prediction
@@ -21,10 +23,12 @@ from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Envelope
 from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.bodies import NDJSON
+from edgeml.serving.capturing import Tap
 from edgeml.serving.problems import JSON, Answer, Headers, describe, violation_error
 
 # Lines that are answered before they are handed to the server: few enough to stay small, many enough to be cheap.
 LINES_AT_ONCE = 64
+_BEFORE_ID = len(b'{"id":"')
 
 _encode = msgspec.json.Encoder().encode
 
@@ -76,32 +80,81 @@ class Voice:
 
     def answer(self, envelope: Envelope, answers: Sequence[Prediction]) -> bytes:
         """The body for a records request."""
+        if len(answers) == 1 and not envelope.violations and envelope.id is None:
+            return self._open + self.prediction(answers[0]) + b"]}"
+        return self.answer_of(envelope, list(map(self.prediction, answers)))
+
+    def answer_of(self, envelope: Envelope, written: list[bytes]) -> bytes:
+        """The body for a records request.
+
+        Args:
+            envelope: The request.
+            written: Its predictions; see ``prediction``.
+        """
         opening = self._open
         if envelope.id is not None:
             opening = b'{"id":' + _encode(envelope.id) + b"," + opening[1:]
-        if len(answers) == 1 and not envelope.violations:
-            return opening + self.prediction(answers[0]) + b"]}"
-        written = list(map(self.prediction, answers))
         if envelope.violations:
             written = _with_errors(envelope, written)
         return opening + b",".join(written) + b"]}"
 
-    def lines(self, engine: Engine, lines: Iterable[bytes]) -> Iterator[bytes]:
+    def id_of(self, answer: Prediction) -> str:
+        """An id for an answer that goes out without one."""
+        return written_id(self.prediction(answer))
+
+    def lines(self, engine: Engine, lines: Iterable[bytes], tap: Tap) -> Iterator[bytes]:
         """One prediction or error for each line that is not empty, in pieces of several lines."""
-        written = (self._line(engine, line) for line in lines if line and not line.isspace())
+        written = (self._line(engine, line, tap) for line in lines if line and not line.isspace())
         while piece := b"".join(islice(written, LINES_AT_ONCE)):
             yield piece
 
-    def _line(self, engine: Engine, line: bytes) -> bytes:
+    def _line(self, engine: Engine, line: bytes, tap: Tap) -> bytes:
         try:
-            return self.prediction(engine.predict_json_record(line))[:-1] + self._line_close
+            answer = engine.predict_json_record(line)
+            written = self.prediction(answer)
+            sampler = tap.capturing.sampler
+            sampler.left -= 1
+            if sampler.left < 0:
+                tap.take(sampler, JsonRecords(line, alone=True), (answer,), engine, lambda _: written_id(written))
+            return written[:-1] + self._line_close
         except Exception as error:
             # The status is sent already: whatever happens now belongs into this line.
             return _encode(describe(error)) + b"\n"
 
 
-def answer_lines(engine: Engine, voice: Voice, body: bytes) -> Answer:
+def written_id(prediction: bytes) -> str:
+    """The id that a written prediction opens with."""
+    return prediction[_BEFORE_ID : _BEFORE_ID + LETTERS].decode()
+
+
+def answer_records(engine: Engine, voice: Voice, body: bytes, tap: Tap) -> Answer:
+    """Answers a JSON body of records.
+
+    Args:
+        engine: Who answers.
+        voice: How its answers are written down.
+        body: The body.
+        tap: Where the answers are offered.
+    """
+    envelope, answers = engine.predict_json(body)
+    sampler = tap.capturing.sampler
+    sampler.left -= len(answers)
+    if sampler.left >= 0:
+        return 200, voice.headers, voice.answer(envelope, answers)
+    written = list(map(voice.prediction, answers))
+    source = JsonRecords(body, [each.row for each in envelope.violations])
+    tap.take(sampler, source, answers, engine, lambda row: written_id(written[row]))
+    return 200, voice.headers, voice.answer_of(envelope, written)
+
+
+def answer_lines(engine: Engine, voice: Voice, body: bytes, tap: Tap) -> Answer:
     """Answers an NDJSON body.
+
+    Args:
+        engine: Who answers.
+        voice: How its answers are written down.
+        body: The body.
+        tap: Where the answers are offered.
 
     Raises:
         RequestError: The bundle takes no records.
@@ -111,7 +164,7 @@ def answer_lines(engine: Engine, voice: Voice, body: bytes) -> Answer:
         raise RequestError(
             f"{predictor.name} takes tensors, not records; use /v2/models/{predictor.name}/infer", code="tensors_only"
         )
-    return 200, voice.line_headers, voice.lines(engine, _split(body))
+    return 200, voice.line_headers, voice.lines(engine, _split(body), tap)
 
 
 def _split(body: bytes) -> Iterator[bytes]:

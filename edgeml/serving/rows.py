@@ -16,6 +16,7 @@ from edgeml.runtime.answer_tensors import provenance
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.prediction import Label, Prediction
 from edgeml.runtime.predictor import Predictor
+from edgeml.serving.capturing import Tap, TensorRecords
 
 # A client that sends a novel beside its numbers is read in full each time.
 MAX_FRAME_BYTES = 1024
@@ -51,7 +52,7 @@ class Rows:
         # 1 and true are one key, and then none is ready.
         self._opened = opened if len(opened) == len(predictor.labels) else {}
 
-    def answer(self, engine: Engine, body: bytes) -> bytes | None:
+    def answer(self, engine: Engine, body: bytes, tap: Tap) -> bytes | None:
         """Answers a request that differs from the last one only in its numbers; None for any other."""
         frame = self._frame
         if frame is None:
@@ -59,8 +60,15 @@ class Rows:
         before, after, around, single, request_id = frame
         if len(body) < around or not body.startswith(before) or not body.endswith(after):
             return None
-        alone = engine.predict_json_row(body[len(before) : len(body) - len(after)], single=single)
-        return None if alone is None else self.write(alone, request_id)
+        numbers = body[len(before) : len(body) - len(after)]
+        alone = engine.predict_json_row(numbers, single=single)
+        if alone is None:
+            return None
+        sampler = tap.capturing.sampler
+        sampler.left -= 1
+        if sampler.left < 0:
+            tap.take(sampler, TensorRecords(tap.names, numbers=numbers, size=len(numbers)), (alone,), engine)
+        return self.write(alone, request_id)
 
     def keep(self, body: bytes, numbers: bytes, *, single: bool, request_id: str | None) -> None:
         """Keeps what stands around the numbers.

@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeml.errors import RequestError
-from edgeml.runtime.answer_tensors import inference
+from edgeml.runtime.answer_tensors import feature_columns, inference
 from edgeml.runtime.engine import Engine
+from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
+from edgeml.serving.capturing import Tap, TensorRecords
 from edgeml.serving.infer_shape import DATA_LEVELS, check_keys, check_nesting
 from edgeml.serving.rows import Rows
 
@@ -104,13 +106,14 @@ _encode = msgspec.json.Encoder().encode
 _decode_request = msgspec.json.Decoder(InferRequest).decode
 
 
-def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
+def infer(engine: Engine, body: bytes, max_rows: int, tap: Tap) -> bytes:
     """Answers an infer request.
 
     Args:
         engine: Who answers.
         body: The JSON body.
         max_rows: Largest first dimension.
+        tap: Where the answers are offered.
 
     Raises:
         RequestError: The request is malformed, or a tensor does not fit.
@@ -118,7 +121,7 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
     """
     predictor = engine.predictor
     one = _rows_of(predictor) if isinstance(predictor, Predictor) else None
-    if one is not None and (known := one.answer(engine, body)) is not None:
+    if one is not None and (known := one.answer(engine, body, tap)) is not None:
         return known
     request = _request(body)
     if one is not None and isinstance(predictor, Predictor) and _is_one_row(request, predictor):
@@ -128,6 +131,7 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
         alone = engine.predict_json_row(numbers, single=single)
         if alone is not None:
             one.keep(body, numbers, single=single, request_id=request.id)
+            _offer(tap, engine, (alone,), lambda: TensorRecords(tap.names, numbers=numbers, size=len(numbers)))
             return one.write(alone, request.id)
     tensors: dict[str, NDArray[Any]] = {}
     for given in request.inputs:
@@ -137,8 +141,18 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
     rows = tensors.get("input")
     if len(tensors) == 1 and rows is not None and isinstance(predictor, Predictor) and _is_matrix(predictor):
         if len(rows) == 1 and not request.outputs:
-            return _rows_of(predictor).write(engine.predict_row(rows), request.id)
-        outputs, parameters = inference(engine.predict_matrix(rows), predictor)
+            alone = engine.predict_row(rows)
+            _offer(tap, engine, (alone,), lambda: TensorRecords(tap.names, matrix=rows, size=rows.nbytes))
+            return _rows_of(predictor).write(alone, request.id)
+        answers = engine.predict_matrix(rows)
+        _offer(tap, engine, answers, lambda: TensorRecords(tap.names, matrix=rows, size=rows.nbytes))
+        outputs, parameters = inference(answers, predictor)
+    elif isinstance(predictor, Predictor):
+        answers = engine.predict_columns(feature_columns(tensors))
+        columns = list(tensors.values())
+        # Texts are in the body, and of about its size.
+        _offer(tap, engine, answers, lambda: TensorRecords(list(tensors), columns=columns, size=len(body)))
+        outputs, parameters = inference(answers, predictor)
     else:
         outputs, parameters = engine.infer(tensors)
     if request.outputs:
@@ -146,6 +160,13 @@ def infer(engine: Engine, body: bytes, max_rows: int) -> bytes:
     written = [_written(name, array) for name, array in outputs.items()]
     parameters = {"bundle": predictor.digest} | parameters
     return _encode(InferAnswer(predictor.name, predictor.version, written, parameters, request.id))
+
+
+def _offer(tap: Tap, engine: Engine, answers: Sequence[Prediction], source: Callable[[], TensorRecords]) -> None:
+    sampler = tap.capturing.sampler
+    sampler.left -= len(answers)
+    if sampler.left < 0:
+        tap.take(sampler, source(), answers, engine)
 
 
 def _is_one_row(request: InferRequest, predictor: Predictor) -> bool:

@@ -10,6 +10,7 @@ from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_of, predictor_without_model
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
+from edgeml.serving.capturing import Capturing
 from edgeml.serving.data_plane import DataPlane, Handler
 from edgeml.serving.limits import Limits
 
@@ -32,13 +33,14 @@ def make_data_plane(bundle: Bundle, limits: Limits) -> DataPlane:
     return DataPlane({engine.name: engine}, pages=_pages, limits=limits)
 
 
-def make_empty_plane(limits: Limits) -> DataPlane:
+def make_empty_plane(limits: Limits, capturing: Capturing | None = None) -> DataPlane:
     """A data plane that shows nothing yet.
 
     Args:
         limits: What one request may cost.
+        capturing: Where answers and labels are offered.
     """
-    return DataPlane({}, pages=_pages, limits=limits)
+    return DataPlane({}, pages=_pages, limits=limits, capturing=capturing)
 
 
 def _pages(plane: DataPlane) -> Handler:

@@ -10,6 +10,7 @@
 4. If the supervisor goes, it serves on, and offers itself to the next one, with the socket; also while it loads.
 5. While a bundle is on trial its golden rows are asked again once a minute, beside everything else: slow ones are
    no silence.
+6. What it keeps of its traffic (``capturing``) is written down before it ends.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from edgeml.bundles.disk import SYSTEM
 from edgeml.bundles.journal import Journal
 from edgeml.bundles.store import Store
 from edgeml.monitor.link import Link, fits, reach
+from edgeml.serving.capturing import Capturing
 from edgeml.serving.data_plane import DataPlane
 from edgeml.serving.faults import is_the_box
 from edgeml.serving.limits import Limits
@@ -61,7 +63,8 @@ def work(root: Path, listener: Listener, limits: Limits) -> int:
             raise OSError(f"another worker serves from {root}")
         with suppress(OSError):  # a full disk: only a later supervisor that finds this process deaf would miss it
             (root / LOCK).write_text(str(os.getpid()))
-        plane = make_empty_plane(limits)
+        capturing = Capturing(root)
+        plane = make_empty_plane(limits, capturing)
         store = Store(root, journal=Journal(None))
         lineup = Lineup(
             store.read_bundle,
@@ -71,8 +74,12 @@ def work(root: Path, listener: Listener, limits: Limits) -> int:
             begins=lambda digest: worker.begins(digest),
         )
         worker = Worker(root, listener, plane, lineup)
+        capturing.begin()
         worker.begin()
-        status = serve(plane, listener, ready=lambda: None)
+        try:
+            status = serve(plane, listener, ready=lambda: None)
+        finally:
+            capturing.end()
         worker.tell_watched()
         return status
 

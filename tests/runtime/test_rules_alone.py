@@ -9,6 +9,7 @@ import edgeml
 from edgeml.errors import BundleError
 from edgeml.runtime.engine import Engine
 from edgeml.serving import Limits, make_data_plane
+from edgeml.serving.capturing import Capturing, Tap
 from edgeml.serving.tensors import infer
 
 CONFIG = {
@@ -31,6 +32,11 @@ GOLDEN = [
     {"record": {"speed": 0.1}, "expected": {"tier": "rule", "label": "open"}},
     {"record": {"speed": 1.5}, "expected": {"tier": "fallback", "label": "close"}},
 ]
+
+
+def tap(engine):
+    """Where answers go when nobody captures."""
+    return Tap(Capturing(), engine, str)
 
 
 def bundle_of(config=CONFIG, **members):
@@ -74,11 +80,11 @@ def test_a_trial_counts_fallbacks_and_no_failures(at_once):
 def test_it_is_served_like_any_other():
     engine = make_data_plane(bundle_of(), Limits()).engine()
     body = {"inputs": [{"name": "speed", "shape": [2], "datatype": "FP64", "data": [0.1, 1.5]}]}
-    answer = json.loads(infer(engine, json.dumps(body).encode(), 10))
+    answer = json.loads(infer(engine, json.dumps(body).encode(), 10, tap(engine)))
     assert answer["parameters"]["tier"] == ["rule", "fallback"]
     assert answer["parameters"]["reason"] == [None, "no_model"]
     row = {"inputs": [{"name": "input", "shape": [1, 1], "datatype": "FP64", "data": [0.1]}]}
-    assert json.loads(infer(engine, json.dumps(row).encode(), 10))["outputs"][0]["data"] == ["open"]
+    assert json.loads(infer(engine, json.dumps(row).encode(), 10, tap(engine)))["outputs"][0]["data"] == ["open"]
 
 
 def test_a_regression_of_rules_alone():

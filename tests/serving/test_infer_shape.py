@@ -11,10 +11,16 @@ from sklearn.linear_model import LogisticRegression
 import edgeml
 from edgeml.errors import RequestError
 from edgeml.runtime.engine import Engine
+from edgeml.serving.capturing import Capturing, Tap
 from edgeml.serving.infer_shape import check_keys, check_nesting
 from edgeml.serving.tensors import infer
 
 NUMBERS = np.random.default_rng(0).normal(size=(100, 2))
+
+
+def tap(engine):
+    """Where answers go when nobody captures."""
+    return Tap(Capturing(), engine, str)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +55,7 @@ def broken(healthy):
 def asked(engine, *rows, **more):
     """The answer to rows, read as JSON."""
     tensor = {"name": "input", "shape": [len(rows), 2], "datatype": "FP64", "data": [x for row in rows for x in row]}
-    return json.loads(infer(engine, json.dumps({"inputs": [tensor], **more}).encode(), 100))
+    return json.loads(infer(engine, json.dumps({"inputs": [tensor], **more}).encode(), 100, tap(engine)))
 
 
 RULE, MODEL = [200.0, 0.0], [1.0, 1.0]
@@ -85,12 +91,12 @@ def test_the_tier_is_named_whatever_outputs_are_asked_for(healthy, more):
             said = asked(engine, *rows, **more)["parameters"]
             assert said == {"bundle": healthy.digest, "tier": tier, "degraded": False}
     empty = {"inputs": [{"name": "input", "shape": [0, 2], "datatype": "FP64", "data": []}]}
-    assert json.loads(infer(engine, json.dumps(empty).encode(), 9))["parameters"]["tier"] == "model"
+    assert json.loads(infer(engine, json.dumps(empty).encode(), 9, tap(engine)))["parameters"]["tier"] == "model"
 
 
 def refusal(engine, body):
     with pytest.raises(RequestError) as caught:
-        infer(engine, body.encode(), 100)
+        infer(engine, body.encode(), 100, tap(engine))
     return caught.value.code, caught.value.field
 
 
@@ -127,7 +133,7 @@ def test_depth_is_bounded_before_anything_is_read(healthy, opened):
     engine = Engine(edgeml.Predictor.from_bundle(healthy))
     closed = {"[": "]", '{"a":': "}"}[opened]
     deep = '{"inputs":[],"parameters":{"a":%s1%s}}'
-    infer(engine, (deep % (opened * 14, closed * 14)).encode(), 100)
+    infer(engine, (deep % (opened * 14, closed * 14)).encode(), 100, tap(engine))
     assert refusal(engine, deep % (opened * 15, closed * 15)) == ("too_deep", "")
     assert refusal(engine, '{"inputs":' + opened * 100_000) == ("too_deep", "")
 

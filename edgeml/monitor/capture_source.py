@@ -1,0 +1,116 @@
+"""Where captured records come from: whose answers they are, and how to read them again once they are wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+_decoder = json.JSONDecoder()
+_WHITESPACE = " \t\n\r"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose answers are captured.
+
+    Attributes:
+        model: Name of the model.
+        digest: Digest of the bundle.
+        version: Its version label.
+        fields: Names of the features of its schema.
+    """
+
+    model: str
+    digest: str
+    version: str
+    fields: frozenset[str]
+
+
+class Source(Protocol):
+    """The records of a request, kept until somebody wants to read them."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that are kept alive."""
+        ...
+
+    def records(self) -> Iterator[Mapping[str, Any]]:
+        """Those that were answered, in the order of their answers.
+
+        Raises:
+            ValueError: There are none to be read; so do LookupError and TypeError.
+        """
+        ...
+
+
+class JsonRecords:
+    """The records of a request, read again from its body when they are wanted.
+
+    Args:
+        body: ``{"records": [...]}``.
+        refused: Places of records that were not answered.
+        alone: Whether the body is one record instead.
+
+    Attributes:
+        size: Bytes that are kept alive.
+    """
+
+    __slots__ = ("_alone", "_body", "_refused", "size")
+
+    def __init__(self, body: bytes, refused: Sequence[int] = (), *, alone: bool = False) -> None:
+        self._body = body
+        self._alone = alone
+        self._refused = frozenset(refused)
+        self.size = len(body)
+
+    def records(self) -> Iterator[Mapping[str, Any]]:
+        """Those that were answered, one at a time: reading a long body at once would hold up requests.
+
+        Raises:
+            ValueError: The body is not as it was.
+        """
+        text = self._body.decode()
+        if self._alone:
+            yield json.loads(text)
+            return
+        for place, record in enumerate(_records(text)):
+            if place not in self._refused:
+                yield record
+
+
+def _records(text: str) -> Iterator[Mapping[str, Any]]:
+    """The objects of the member ``records`` of an object, one at a time.
+
+    Raises:
+        ValueError: There is no such member, or what is there is no JSON.
+    """
+    at = _after(text, 0, "{")
+    while True:
+        name, at = _decoder.raw_decode(text, _skip(text, at))
+        at = _skip(text, _after(text, at, ":"))
+        if name == "records":
+            break
+        _, at = _decoder.raw_decode(text, at)
+        at = _after(text, at, ",")
+    at = _skip(text, _after(text, at, "["))
+    while text[at : at + 1] != "]":
+        record, at = _decoder.raw_decode(text, at)
+        yield record
+        at = _skip(text, at)
+        if text[at : at + 1] != "]":
+            at = _skip(text, _after(text, at, ","))
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at : at + 1] in _WHITESPACE and at < len(text):
+        at += 1
+    return at
+
+
+def _after(text: str, at: int, mark: str) -> int:
+    at = _skip(text, at)
+    if text[at : at + 1] != mark:
+        raise ValueError(f"expected {mark!r} at {at}")
+    return at + 1
