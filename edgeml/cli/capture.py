@@ -42,9 +42,7 @@ class Since(click.ParamType):  # type: ignore[type-arg]  # older click knows no 
         try:
             moment = datetime.datetime.fromisoformat(value)
         except ValueError:
-            self.fail(
-                f"{value!r} is no moment; write an age such as 36h or 2d, or a date such as 2026-05-01", param, ctx
-            )
+            self.fail(f"{value!r} is no moment; write an age (36h, 2d) or a date (2026-05-01)", param, ctx)
         return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
 
 
@@ -80,10 +78,13 @@ def export(
 
     With --json, and -o, what was written is told as a document.
     """
+    from edgeml.bundles.journal import Journal
+    from edgeml.bundles.store import Store
     from edgeml.monitor.capture_export import write_columns, write_csv, write_ndjson
 
     if as_json and output is None:
         raise click.UsageError("--json tells what was written; it needs -o FILE")
+    Store(root, journal=Journal(None)).state()  # where there is none, nothing is overwritten
     # As the user who asks: the one whom the store belongs to need not be allowed to write there.
     with _written(output) as into:
         _, file = _opened(root)

@@ -86,7 +86,7 @@ def settings(
     changes: dict[str, Any] = {_SETTINGS[name]: value for name, value in named.items() if value is not None}
     if no_pull_budget:
         changes["pull_bytes_per_day"] = None
-    lists = {
+    lists: dict[str, Any] = {
         "listed": pull_registry,
         "unlisted": no_pull_registry,
         "excluded": capture_exclude,

@@ -58,6 +58,17 @@ def test_the_journal_says_who_changed_what(store):
     [
         ("admission_memory_bytes", 16 * MIB - 1),
         ("admission_memory_bytes", 64.0 * MIB),
+        ("capture_share", 1.01),
+        ("capture_share", -0.01),
+        ("capture_share", True),
+        ("capture_boost", 0.5),
+        ("capture_rows", 0),
+        ("capture_bytes", 1.5),
+        ("capture_bytes_per_day", None),
+        ("capture_exclude", (1,)),
+        ("capture_hash", ("name", "")),
+        ("false_alarm_days", 0.5),
+        ("drift_min_effect", float("nan")),
         ("admission_memory_bytes", None),
         ("admission_cpu_seconds", 0),
         ("admission_cpu_seconds", 1.5),
@@ -99,7 +110,7 @@ def test_taking_off_what_is_not_listed(store):
 )
 def test_a_damaged_file_grants_nothing_until_it_is_mended(store, text):
     (store.root / FILE).write_text(text)
-    with pytest.raises(StateError, match=rf"{FILE} is damaged; mend .*--defaults.* no bundle is tried or pulled"):
+    with pytest.raises(StateError, match=rf"{FILE} is damaged; mend .*--defaults.* tried, pulled or captured"):
         BoxSettings.read(store.root)
     with pytest.raises(StateError, match="damaged"):
         change_settings(store, {"admission_cpu_seconds": 7}, who="cli")
@@ -122,3 +133,15 @@ def test_processes_that_change_at_once_lose_nothing(store):
     assert [each.wait() for each in processes] == [0] * 4
     expected = {f"r{number}-{each}:443" for number in range(4) for each in range(8)}
     assert set(BoxSettings.read(store.root).pull_registries) == expected
+
+
+def test_a_field_is_private_in_one_way_at_a_time(store):
+    change_settings(store, excluded=["name", "street"], hashed=["plate"], who="cli")
+    found = change_settings(store, excluded=["plate"], hashed=["street"], who="cli")
+    assert (found.capture_exclude, found.capture_hash) == (("name", "plate"), ("street",))
+    found = change_settings(store, open_fields=["street", "name"], who="cli")
+    assert (found.capture_exclude, found.capture_hash) == (("plate",), ()) and found == BoxSettings.read(store.root)
+    with pytest.raises(ValueError, match="'age' stands in neither"):
+        change_settings(store, open_fields=["age"], who="cli")
+    with pytest.raises(ValueError, match="'age' stands in capture_exclude and in capture_hash"):
+        change_settings(store, excluded=["age"], hashed=["age"], who="cli")
