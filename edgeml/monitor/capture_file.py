@@ -170,8 +170,9 @@ class CaptureFile:
             day: Days since 1970.
         """
         with contextlib.suppress(sqlite3.Error, OSError), self._read() as database:
-            found = database.execute("SELECT written FROM held WHERE day = ?", (day,)).fetchone()
-            return int(found[0]) if found else 0
+            if database is not None:
+                found = database.execute("SELECT written FROM held WHERE day = ?", (day,)).fetchone()
+                return int(found[0]) if found else 0
         return 0
 
     def held(self, *, day: int) -> Held:
@@ -186,6 +187,8 @@ class CaptureFile:
         if not self._path.exists():
             return Held()
         with self._read() as database:
+            if database is None:
+                return Held()
             rows, labelled, oldest, newest = database.execute(
                 "SELECT count(*), count(label), min(at), max(at) FROM captured"
             ).fetchone()
@@ -217,6 +220,8 @@ class CaptureFile:
         words = [test for test, _ in asked] + (["label IS NOT NULL"] if labelled else [])
         where = f" WHERE {' AND '.join(words)}" if words else ""
         with self._read() as database:
+            if database is None:
+                return
             for row in database.execute(f"{_SELECT}{where} ORDER BY number", [each for _, (each,) in asked]):
                 yield _captured(row)
 
@@ -298,8 +303,8 @@ class CaptureFile:
             yield database
 
     @contextlib.contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
-        """A connection for reading."""
+    def _read(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection for reading; None where nothing is in the file yet."""
         where = self._path.absolute().as_uri() + "?mode=ro"
         log = Path(f"{self._path}-wal")
         with contextlib.suppress(OSError):
@@ -307,9 +312,11 @@ class CaptureFile:
                 # Where nobody can write there is no log to be read beside the file, and none can be made.
                 where += "&immutable=1"
         with contextlib.closing(sqlite3.connect(where, timeout=5, uri=True)) as database:
-            if database.execute("PRAGMA user_version").fetchone()[0] != _LAYOUT:
+            layout = database.execute("PRAGMA user_version").fetchone()[0]
+            if layout not in (0, _LAYOUT):
                 raise _OtherLayout(f"{self._path} is of another release of edgeml")
-            yield database
+            # None: it is being made, or whoever made it was killed.
+            yield database if layout else None
 
 
 class _OtherLayout(sqlite3.DatabaseError):

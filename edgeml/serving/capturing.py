@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -282,6 +283,10 @@ def capture_key(root: Path) -> bytes:
         # As a whole, or a kill would leave half a key; nobody else makes one, for a store has one worker.
         key = os.urandom(KEY_BYTES)
         replace_file(path, [key], mode=0o600)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        key = b""
     if len(key) != KEY_BYTES:
         raise ValueError(f"{path} is damaged; remove it, and hashes from now on differ from those before")
     return key
