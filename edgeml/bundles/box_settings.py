@@ -87,7 +87,7 @@ class BoxSettings:
     capture_boost: float = 10.0
     capture_rows: int = 100_000
     capture_bytes: int = 64 * _MIB
-    capture_bytes_per_day: int = 128 * _MIB
+    capture_bytes_per_day: int = 256 * _MIB
     capture_exclude: tuple[str, ...] = ()
     capture_hash: tuple[str, ...] = ()
     false_alarm_days: float = 30.0

@@ -22,7 +22,8 @@ from edgeml.monitor.capture_file import Captured, CaptureFile
 from edgeml.monitor.capture_policy import CapturePolicy, Sampler, is_hard
 from edgeml.monitor.capture_source import Origin, Source
 
-FLUSH_S = 30.0
+# Each batch writes some pages whole, however few records it has: more often costs the disk more for the same records.
+FLUSH_S = 300.0
 QUEUED_RECORDS = 4_096
 QUEUED_BYTES = 8 * 1024 * 1024
 QUEUED_LABELS = 10_000

@@ -4,8 +4,8 @@
 2. What is written to the disk is counted from SQLite's own log (each page goes there first, and then into the file),
    and the count survives a restart. When the day's share is used up nothing more is kept until the next day (UTC).
 3. A file that SQLite finds damaged is put aside under another name, and a new one begins.
-4. Ids are looked up by the number in them, which rises: an index over random letters would have a page of its own to be
-   written for almost every record.
+4. What is written together lies together: ids are looked up by the number in them, which rises, where an index over
+   their letters would have a page to be written for almost every record; labels have a table of their own.
 5. Whoever only reads opens the file for reading only, so that a store on a disk that cannot be written is read too.
 """
 
@@ -32,21 +32,25 @@ _LAYOUT = 1
 _NOT_A_FILE_OF_OURS = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS bundles (
+    bundle INTEGER PRIMARY KEY, model TEXT NOT NULL, digest TEXT NOT NULL, version TEXT NOT NULL,
+    UNIQUE (digest, model, version));
 CREATE TABLE IF NOT EXISTS captured (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, key INTEGER NOT NULL, size INTEGER NOT NULL, id TEXT NOT NULL,
-    at REAL NOT NULL, model TEXT NOT NULL, bundle TEXT NOT NULL, version TEXT NOT NULL, tier TEXT NOT NULL,
-    chance REAL NOT NULL, label TEXT, labelled_at REAL, record TEXT NOT NULL, prediction TEXT NOT NULL);
+    number INTEGER PRIMARY KEY, key INTEGER NOT NULL, size INTEGER NOT NULL, id TEXT NOT NULL, at REAL NOT NULL,
+    bundle INTEGER NOT NULL, tier TEXT NOT NULL, chance REAL NOT NULL, record TEXT NOT NULL, prediction TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS captured_key ON captured (key);
+CREATE TABLE IF NOT EXISTS labels (number INTEGER PRIMARY KEY, label TEXT NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS held (
     only INTEGER PRIMARY KEY CHECK (only = 1), bytes INTEGER NOT NULL, day INTEGER NOT NULL, written INTEGER NOT NULL);
 INSERT OR IGNORE INTO held VALUES (1, 0, 0, 0);
 """
 _INSERT = (
-    "INSERT INTO captured (key, size, id, at, model, bundle, version, tier, chance, record, prediction) "
-    "VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO captured (key, size, id, at, bundle, tier, chance, record, prediction) VALUES (?,?,?,?,?,?,?,?,?)"
 )
+_LABEL = "INSERT OR REPLACE INTO labels SELECT number, ?, ? FROM captured WHERE key = ? AND id = ?"
 _SELECT = (
-    "SELECT number, id, at, model, bundle, version, record, prediction, tier, chance, label, labelled_at FROM captured"
+    "SELECT captured.number, id, captured.at, model, digest, version, record, prediction, tier, chance, label, "
+    "labels.at FROM captured JOIN bundles USING (bundle) LEFT JOIN labels ON labels.number = captured.number"
 )
 
 
@@ -148,18 +152,15 @@ class CaptureFile:
         return self._write(rows, labels, day)
 
     def _write(self, rows: Sequence[Captured], labels: Sequence[tuple[str, Any, float]], day: int) -> int:
-        written = list(map(_row, rows))
-        more = sum(row[1] for row in written)
         joined = 0
         with self._opened() as database:
             with database:
+                bundles = {of: _bundle(database, *of) for of in {(row.model, row.bundle, row.version) for row in rows}}
+                written = [_row(row, bundles[row.model, row.bundle, row.version]) for row in rows]
                 database.executemany(_INSERT, written)
                 for id_, label, at in labels:
-                    joined += database.execute(
-                        "UPDATE captured SET label = ?, labelled_at = ? WHERE key = ? AND id = ?",
-                        (_text(label), at, _key(id_), id_),
-                    ).rowcount
-                self._forget(database, more)
+                    joined += database.execute(_LABEL, (_text(label), at, _key(id_), id_)).rowcount
+                self._forget(database, sum(row[1] for row in written))
             self._count(database, day)
         return joined
 
@@ -189,9 +190,8 @@ class CaptureFile:
         with self._read() as database:
             if database is None:
                 return Held()
-            rows, labelled, oldest, newest = database.execute(
-                "SELECT count(*), count(label), min(at), max(at) FROM captured"
-            ).fetchone()
+            rows, oldest, newest = database.execute("SELECT count(*), min(at), max(at) FROM captured").fetchone()
+            (labelled,) = database.execute("SELECT count(*) FROM labels").fetchone()
             size, of, written = database.execute("SELECT bytes, day, written FROM held").fetchone()
         return Held(rows, labelled, size, written if of == day else 0, oldest, newest)
 
@@ -213,8 +213,8 @@ class CaptureFile:
             return
         tests: list[tuple[str, tuple[Any, ...]]] = [
             ("model = ?", () if model is None else (model,)),
-            ("at >= ?", () if since is None else (since,)),
-            ("number <= ?", () if up_to is None else (up_to,)),
+            ("captured.at >= ?", () if since is None else (since,)),
+            ("captured.number <= ?", () if up_to is None else (up_to,)),
         ]
         asked = [(test, values) for test, values in tests if values]
         words = [test for test, _ in asked] + (["label IS NOT NULL"] if labelled else [])
@@ -222,7 +222,7 @@ class CaptureFile:
         with self._read() as database:
             if database is None:
                 return
-            for row in database.execute(f"{_SELECT}{where} ORDER BY number", [each for _, (each,) in asked]):
+            for row in database.execute(f"{_SELECT}{where} ORDER BY captured.number", [each for _, (each,) in asked]):
                 yield _captured(row)
 
     def clear(self) -> int:
@@ -238,6 +238,8 @@ class CaptureFile:
                 with self._opened() as database:
                     with database:
                         gone = database.execute("DELETE FROM captured").rowcount
+                        database.execute("DELETE FROM labels")
+                        database.execute("DELETE FROM bundles")
                         database.execute("UPDATE held SET bytes = 0")
                     # What was deleted still stands in free pages and in the log.
                     database.execute("VACUUM")
@@ -256,6 +258,7 @@ class CaptureFile:
 
     def _forget(self, database: sqlite3.Connection, more: int) -> None:
         held = database.execute("SELECT bytes FROM held").fetchone()[0] + more
+        # Numbers follow one another, because only the oldest go.
         last = (database.execute("SELECT max(number) FROM captured").fetchone()[0] or 0) - self._max_rows
         freed = over = 0
         for number, size in database.execute("SELECT number, size FROM captured ORDER BY number"):
@@ -264,6 +267,7 @@ class CaptureFile:
             over, freed = number, freed + size
         if over:
             database.execute("DELETE FROM captured WHERE number <= ?", (over,))
+            database.execute("DELETE FROM labels WHERE number <= ?", (over,))
         database.execute("UPDATE held SET bytes = ?", (held - freed,))
 
     def _count(self, database: sqlite3.Connection, day: int) -> None:
@@ -298,6 +302,8 @@ class CaptureFile:
             # A power cut may lose the last batch, which is no promise; it cannot damage the file.
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute("PRAGMA wal_autocheckpoint=0")
+            # Pages of forgotten records are used again soon; zeros in them meanwhile would be written for nothing.
+            database.execute("PRAGMA secure_delete=FAST")
             if not layout:
                 database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_LAYOUT}; COMMIT")
             yield database
@@ -337,11 +343,19 @@ def _key(id_: str) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
-def _row(row: Captured) -> tuple[Any, ...]:
+def _bundle(database: sqlite3.Connection, model: str, digest: str, version: str) -> int:
+    """The number under which a bundle's records are kept."""
+    of = (model, digest, version)
+    database.execute("INSERT OR IGNORE INTO bundles (model, digest, version) VALUES (?,?,?)", of)
+    return int(
+        database.execute("SELECT bundle FROM bundles WHERE model = ? AND digest = ? AND version = ?", of).fetchone()[0]
+    )
+
+
+def _row(row: Captured, bundle: int) -> tuple[Any, ...]:
     record, prediction = _text(row.record), _text(row.prediction)
     size = len(record) + len(prediction)  # pure ASCII
-    kept = (row.id, row.at, row.model, row.bundle, row.version, row.tier, row.chance, record, prediction)
-    return (_key(row.id), size, *kept)
+    return (_key(row.id), size, row.id, row.at, bundle, row.tier, row.chance, record, prediction)
 
 
 def _captured(row: tuple[Any, ...]) -> Captured:

@@ -39,7 +39,7 @@ class CapturePolicy:
     boost: float = 10.0
     max_rows: int = 100_000
     max_bytes: int = 64 * 1024 * 1024
-    bytes_per_day: int = 128 * 1024 * 1024
+    bytes_per_day: int = 256 * 1024 * 1024
     exclude: frozenset[str] = frozenset()
     hashed: frozenset[str] = frozenset()
 

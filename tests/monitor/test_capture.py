@@ -212,7 +212,7 @@ def test_the_days_bytes_are_bounded_over_restarts_and_counted_truly(tmp_path):
     assert "tomorrow" in capturing.failure and capturing.dropped == 10
     held = file.held(day=100)
     assert 300_000 <= held.written_today <= 450_000  # one batch beyond
-    assert held.written_today == pytest.approx(real, rel=0.15)  # what the system counted
+    assert held.written_today == pytest.approx(real, rel=0.1)  # what the system counted
     clock.at += 86_400
     send(capturing, [{"mass": 1}], [EASY])
     capturing.flush()
@@ -223,6 +223,67 @@ def test_the_days_bytes_are_bounded_over_restarts_and_counted_truly(tmp_path):
 def written_bytes():
     counted = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(counted["wchar"])
+
+
+def test_bytes_are_counted_truly_while_somebody_reads(tmp_path):
+    """A reader keeps SQLite from beginning its log anew; what stands there from before is not counted again."""
+    capturing, file = capture(tmp_path, everything(max_rows=10**6))
+    send(capturing, [{"mass": 0}] * 1000, [EASY] * 1000)
+    capturing.flush()
+    counted, before = file.held(day=11).written_today, written_bytes()
+    reader = file.rows()
+    next(reader)
+    for number in range(8):
+        send(capturing, [{"island": "x" * 2000, "mass": number}] * 10, [EASY] * 10)
+        capturing.flush()
+    assert sum(1 for _ in reader) == 999  # as it was when reading began
+    assert file.held(day=11).written_today - counted == pytest.approx(written_bytes() - before, rel=0.1)
+
+
+def test_labels_have_bytes_of_their_own(tmp_path):
+    """The last eighth of a day's bytes is for labels: they cannot be had again."""
+    policy = everything(bytes_per_day=400_000)
+    capturing, file = capture(tmp_path, policy)
+    number = 0
+    while not capturing.failure:
+        send(capturing, [{"island": "x" * 200, "mass": number}], [EASY], [f"p{number}"])
+        capturing.flush()
+        number += 1
+        assert number < 100
+    kept = file.held(day=11).rows
+    capturing.label("p0", "Gentoo")
+    capturing.flush()
+    assert 0 < kept == number - 1 and file.held(day=11).labelled == 1
+    while not capturing.lost_labels:
+        capturing.label("p1", "Gentoo")
+        capturing.flush()
+    assert "tomorrow" in capturing.failure and file.held(day=11).written_today < 500_000
+
+
+def test_a_file_of_another_release_is_put_aside(tmp_path):
+    database = sqlite3.connect(tmp_path / "capture.db")
+    database.execute("PRAGMA user_version=7")
+    database.close()
+    capturing, file = capture(tmp_path)
+    with pytest.raises(sqlite3.DatabaseError, match="another release"):
+        file.held(day=11)
+    send(capturing, [{"mass": 1}], [EASY])
+    capturing.flush()
+    assert file.held(day=11).rows == 1 and file.aside.exists()
+    assert file.clear() == 1 and not file.aside.exists()
+
+
+def test_an_answer_that_was_read_over_wakes_the_thread_when_the_queue_fills(tmp_path):
+    """Nobody waits for the next batch when there is much: it begins when the queue is half full."""
+    capturing, file = capture(tmp_path)
+    capturing.begin(flush_s=10_000.0)
+    send(capturing, [{"mass": row} for row in range(3000)], [EASY] * 3000)
+    for _ in range(3000):
+        if file.held(day=11).rows:
+            break
+        time.sleep(0.01)
+    capturing.end()
+    assert [row.record["mass"] for row in file.rows()] == list(range(3000))
 
 
 @pytest.mark.parametrize("damage", ["head", "middle"])
