@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -66,8 +66,9 @@ class Capture:
 
     Attributes:
         sampler: Who chooses; who answers n records takes n off ``sampler.left``, and calls ``take`` below 0.
-        dropped: Chosen records that were not kept: no room in the queue, or the disk refused them.
-        kept: Records written down by this process.
+        dropped: Chosen records that were not kept: no room in the queue, or the disk refused them; by the digest of the
+            bundle that answered.
+        kept: Records written down.
         joined: Labels that found their record.
         lost_labels: Labels for which there was no room, or that the disk refused.
         failure: Why the last batch could not be written; empty where it could.
@@ -94,9 +95,9 @@ class Capture:
         self._wake = threading.Event()
         self._ended = False
         self.sampler = sampler or Sampler(policy)
-        self.dropped = 0
-        self.kept = 0
-        self.joined = 0
+        self.dropped: Counter[str] = Counter()
+        self.kept: Counter[str] = Counter()
+        self.joined: Counter[str] = Counter()
         self.lost_labels = 0
         self.failure = ""
 
@@ -123,7 +124,7 @@ class Capture:
                 if not hard and not self.sampler.keeps_easy(chance):
                     continue
                 if len(self._rows) >= QUEUED_RECORDS or self._queued_bytes + more > QUEUED_BYTES:
-                    self.dropped += 1
+                    self.dropped[origin.digest] += 1
                     continue
                 kept_with = self._policy.candidate_chance * (1.0 if hard else chance)
                 self._rows.append(_Chosen(source, row, id_of(row), answer, kept_with, origin, self._now()))
@@ -166,7 +167,7 @@ class Capture:
         full = ""
         if used >= budget - budget // 8 or (used >= budget and not chosen):
             full = f"the {budget} bytes of today are written; tomorrow it goes on"
-            self.dropped += len(chosen)
+            self.dropped.update(each.origin.digest for each in chosen)
         else:
             rows = self._captured(chosen, pause_s)
         if used >= budget:
@@ -174,11 +175,11 @@ class Capture:
             labels = []
         try:
             if rows or labels:
-                self.joined += self._file.write(rows, labels, day=day)
-            self.kept += len(rows)
+                self.joined.update(self._file.write(rows, labels, day=day))
+            self.kept.update(row.bundle for row in rows)
             self.failure = full
         except (sqlite3.Error, OSError) as error:
-            self.dropped += len(rows)
+            self.dropped.update(row.bundle for row in rows)
             self.lost_labels += len(labels)
             self.failure = str(error)
 
@@ -208,16 +209,22 @@ class Capture:
         self._wake.set()
         if discard:
             with self._lock:
-                self.dropped += len(self._rows)
+                self.dropped.update(each.origin.digest for each in self._rows)
                 self._rows.clear()
         self.flush()
 
     def document(self) -> dict[str, int]:
-        """What this process captured: records ``kept`` and ``dropped``, ``labels`` joined and ``lost_labels``.
+        """Records ``kept`` and ``dropped``, ``labels`` joined and ``lost_labels`` of all bundles; they only rise."""
+        kept, dropped, joined = (each.total() for each in (self.kept, self.dropped, self.joined))
+        return {"kept": kept, "dropped": dropped, "labels": joined, "lost_labels": self.lost_labels}
 
-        They rise for as long as the process lives.
+    def counted(self, digest: str) -> dict[str, int]:
+        """What was captured of one bundle: records ``kept`` and ``dropped``, ``labels`` joined; they only rise.
+
+        Args:
+            digest: Its digest.
         """
-        return {"kept": self.kept, "dropped": self.dropped, "labels": self.joined, "lost_labels": self.lost_labels}
+        return {"kept": self.kept[digest], "dropped": self.dropped[digest], "labels": self.joined[digest]}
 
     def _captured(self, chosen: Sequence[_Chosen], pause_s: float) -> list[Captured]:
         """Reads the records of what was chosen; those of one request come one after the other."""
@@ -237,7 +244,9 @@ class Capture:
                 else:
                     raise LookupError(each.row)
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                self.dropped += 1  # it was read once already, so this is a bug of ours, and no reason to stop
+                self.dropped[each.origin.digest] += (
+                    1  # it was read once already, so this is a bug of ours, and no reason to stop
+                )
             if pause_s:
                 time.sleep(pause_s)
         return rows

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ INSERT OR IGNORE INTO held VALUES (1, 0, 0, 0);
 _INSERT = (
     "INSERT INTO captured (key, size, id, at, bundle, tier, chance, record, prediction) VALUES (?,?,?,?,?,?,?,?,?)"
 )
-_LABEL = "INSERT OR REPLACE INTO labels SELECT number, ?, ? FROM captured WHERE key = ? AND id = ?"
+_OF = "SELECT number, digest FROM captured JOIN bundles USING (bundle) WHERE key = ? AND id = ?"
 _SELECT = (
     "SELECT captured.number, id, captured.at, model, digest, version, record, prediction, tier, chance, label, "
     "labels.at FROM captured JOIN bundles USING (bundle) LEFT JOIN labels ON labels.number = captured.number"
@@ -128,7 +129,7 @@ class CaptureFile:
         # Frames of the log that were counted already, and stay in it because somebody reads.
         self._counted = (0, 0)
 
-    def write(self, rows: Sequence[Captured], labels: Sequence[tuple[str, Any, float]], *, day: int) -> int:
+    def write(self, rows: Sequence[Captured], labels: Sequence[tuple[str, Any, float]], *, day: int) -> Counter[str]:
         """Adds records, joins labels to those that are held, and forgets the oldest.
 
         Args:
@@ -138,7 +139,7 @@ class CaptureFile:
             day: Days since 1970, for the count of bytes written.
 
         Returns:
-            Labels that found their record.
+            Labels that found their record, by the digest of the bundle that had answered.
 
         Raises:
             sqlite3.Error: It cannot be written now, such as on a full disk; nothing of the batch was kept.
@@ -151,15 +152,18 @@ class CaptureFile:
         self._put_aside()
         return self._write(rows, labels, day)
 
-    def _write(self, rows: Sequence[Captured], labels: Sequence[tuple[str, Any, float]], day: int) -> int:
-        joined = 0
+    def _write(self, rows: Sequence[Captured], labels: Sequence[tuple[str, Any, float]], day: int) -> Counter[str]:
+        joined: Counter[str] = Counter()
         with self._opened() as database:
             with database:
                 bundles = {of: _bundle(database, *of) for of in {(row.model, row.bundle, row.version) for row in rows}}
                 written = [_row(row, bundles[row.model, row.bundle, row.version]) for row in rows]
                 database.executemany(_INSERT, written)
                 for id_, label, at in labels:
-                    joined += database.execute(_LABEL, (_text(label), at, _key(id_), id_)).rowcount
+                    found = database.execute(_OF, (_key(id_), id_)).fetchone()
+                    if found is not None:
+                        database.execute("INSERT OR REPLACE INTO labels VALUES (?,?,?)", (found[0], _text(label), at))
+                        joined[found[1]] += 1
                 self._forget(database, sum(row[1] for row in written))
             self._count(database, day)
         return joined

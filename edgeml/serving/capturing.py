@@ -15,10 +15,11 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -64,8 +65,11 @@ class Capturing:
         self._seen: object = None
         self._policy: CapturePolicy | None = None
         self._capture: Capture | None = None
-        # What those before the running one counted, and that one: together, for their sum must never fall.
-        self._counts: tuple[dict[str, int], Capture | None] = (dict.fromkeys(COUNTED, 0), None)
+        # All that this process had; more than one where the operator changed his mind.
+        self._all: tuple[Capture, ...] = ()
+        # What was told of each bundle so far, and of that the part that is an earlier engine's.
+        self._told: dict[str, dict[str, int]] = {}
+        self._earlier: WeakKeyDictionary[Engine, dict[str, int]] = WeakKeyDictionary()
         self._refused = ""
         self._said = ""
         self.sampler: Sampler | Nobody = Nobody()
@@ -134,9 +138,21 @@ class Capturing:
 
         All are integers that only rise. Why it cannot is said apart, by ``failure``.
         """
-        before, capture = self._counts
-        now = {} if capture is None else capture.document()
-        return {name: count + now.get(name, 0) for name, count in before.items()}
+        return _sum(COUNTED, (each.document() for each in self._all))
+
+    def counted(self, engine: Engine) -> dict[str, int]:
+        """What was captured of the answers of one engine: records ``kept`` and ``dropped``, ``labels`` joined.
+
+        For whoever adds up the counts of engines: what one engine counted is never told of another one of the same
+        bundle. One thread at a time.
+        """
+        digest = engine.digest
+        now = _sum(COUNTED[:3], (each.counted(digest) for each in self._all))
+        earlier = self._earlier.get(engine)
+        if earlier is None:
+            earlier = self._earlier[engine] = self._told.get(digest, dict.fromkeys(now, 0))
+        self._told[digest] = now
+        return {name: count - earlier[name] for name, count in now.items()}
 
     @property
     def failure(self) -> str:
@@ -166,12 +182,20 @@ class Capturing:
             file = CaptureFile(root / FILE, max_rows=policy.max_rows, max_bytes=policy.max_bytes)
             made = Capture(file, policy, key=key)
             made.begin()
+            self._all = (*self._all, made)
         self._policy, self._capture = policy, made
         self.sampler = Nobody() if made is None else made.sampler
         if old is not None and known is not None:
             more_private = policy is None or bool(policy.exclude - known.exclude or policy.hashed - known.hashed)
             old.end(discard=more_private and not self._stop.is_set())
-        self._counts = self.document(), made
+
+
+def _sum(names: Sequence[str], counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total = dict.fromkeys(names, 0)
+    for each in counts:
+        for name in names:
+            total[name] += each[name]
+    return total
 
 
 class TensorRecords:

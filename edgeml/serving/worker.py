@@ -195,10 +195,11 @@ class Worker:
         with self._telling, suppress(OSError):
             engines = [engine for each in self._lineup.engines().values() for engine in each.values()]
             for engine in engines:
-                digest, seen = engine.digest, (link, engine.birth, *engine.seen)
+                captured = self._plane.capturing.counted(engine)
+                digest, seen = engine.digest, (link, engine.birth, *engine.seen, *captured.values())
                 if any(engine.seen) and self._told.get(digest) != seen:
                     document = {"kind": "watched", "life": self._life, "model": engine.name, "digest": digest}
-                    document |= engine.watched()
+                    document |= engine.watched() | {"capture": captured}
                     if not fits(document):
                         document["drift"] = None  # thousands of columns, and all of them full: the rest is told
                     link.send(document)

@@ -24,6 +24,7 @@ from edgeml.supervisor.supervisor import Supervisor
 from edgeml.supervisor.tokens import Tokens
 from edgeml.supervisor.trial_config import TrialConfig
 from edgeml.supervisor.trials import Trials
+from edgeml.supervisor.watch_settings import watch_settings
 from edgeml.supervisor.watching import Watching
 from edgeml.supervisor.worker_state import WorkerOptions
 
@@ -95,7 +96,9 @@ def run_box(root: Path, options: BoxOptions, *, ready: Callable[[str, str], None
         reference_labels(store),
         unmeasured_bytes=lambda: _granted_bytes(store),
     )
-    watching = Watching(store, say=lambda line: print(line, file=sys.stderr, flush=True))
+    watching = Watching(
+        store, lambda: watch_settings(store.root), say=lambda line: print(line, file=sys.stderr, flush=True)
+    )
     supervisor = Supervisor(store, trials, watching=watching, options=options.worker)
     management = _management(store, supervisor, options)
     address = ""

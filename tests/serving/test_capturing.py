@@ -295,6 +295,22 @@ def test_a_body_is_read_record_by_record_as_json_is(body):
     assert list(JsonRecords(b'{"records":[]}').records()) == []
 
 
+def test_what_one_engine_counted_is_never_told_of_another(plane, row):
+    first, second = plane.engine, Engine(plane.engine.predictor)
+    ids = plane.ids(row, row)
+    plane.post("/v1/feedback", {"id": ids[0], "label": "Gentoo"})
+    plane.capturing._capture.flush()
+    assert plane.capturing.counted(first) == {"kept": 2, "dropped": 0, "labels": 1}
+    plane.ids(row)
+    plane.set(capture_boost=3.0)  # another Capture counts from here on
+    assert plane.capturing.counted(first) == {"kept": 3, "dropped": 0, "labels": 1}
+    assert plane.capturing.counted(second) == {"kept": 0, "dropped": 0, "labels": 0}
+    plane.plane.show({"penguins": second}, {})
+    plane.ids(row, row)
+    plane.capturing.end()
+    assert plane.capturing.counted(second) == {"kept": 2, "dropped": 0, "labels": 0}
+
+
 def test_engines_of_the_same_model_share_the_ring(plane, row):
     plane.ids(row)
     engine = Engine(plane.engine.predictor)
