@@ -25,7 +25,7 @@ def die_where(word, bundle):
     if word in bundle.config["version"]:
         os.kill(os.getpid(), signal.SIGKILL)
 
-session, degraded, tensors = predictor._session, worker.degraded_engine, tensor_predictor.TensorPredictor.from_bundle
+session, degraded, tensors = predictor.model_session, worker.degraded_engine, tensor_predictor.TensorPredictor.from_bundle
 
 def deadly_session(bundle, backend):
     die_where("deadly", bundle)
@@ -39,7 +39,7 @@ def deadly_tensors(bundle, **more):
     die_where("deadly", bundle)
     return tensors(bundle, **more)
 
-predictor._session, worker.degraded_engine = deadly_session, deadly_rules
+predictor.model_session, worker.degraded_engine = deadly_session, deadly_rules
 tensor_predictor.TensorPredictor.from_bundle = deadly_tensors
 """
 RULE_ROW = ROW | {"bill_length_mm": 39.1, "island": "Torgersen"}

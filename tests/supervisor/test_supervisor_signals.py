@@ -47,8 +47,9 @@ def activate(box, digest):
 
 
 def newest(box):
-    """What happened last on the box, as its history tells it."""
-    return json.loads(command(box, "history", "--json", "-n", "1"))["events"][0]
+    """What was last decided on the box, as its history tells it; what it noticed of the data is no decision."""
+    events = json.loads(command(box, "history", "--json", "-n", "50"))["events"]
+    return next(each for each in events if each["event"] not in ("drift", "objective"))
 
 
 def gone_back(box, load, first, second, signal):
