@@ -25,7 +25,8 @@ def die_where(word, bundle):
     if word in bundle.config["version"]:
         os.kill(os.getpid(), signal.SIGKILL)
 
-session, degraded, tensors = predictor.model_session, worker.degraded_engine, tensor_predictor.TensorPredictor.from_bundle
+session, degraded = predictor.model_session, worker.degraded_engine
+tensors = tensor_predictor.TensorPredictor.from_bundle
 
 def deadly_session(bundle, backend):
     die_where("deadly", bundle)
