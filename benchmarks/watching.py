@@ -3,7 +3,9 @@
 1. A round asks both sides in blocks of about 2 ms, in turn; the figure of a round is the ratio of their fast blocks
    (the tenth percentile). The difference is some hundredths, and on a shared machine most blocks are disturbed by more.
 2. ``one``: the Predictor alone (B1 and, with the rule, B5); ``in the engine``: what a worker asks, with its clock, its
-   latency histograms and the tally on both sides; ``batch``: 1,000 records by column (B4).
+   latency histograms and the tally on both sides; ``batch``: 1,000 records by column (B4); ``captured``: a request of
+   one record from body to body, without a server in front, with one record in a hundred captured and with none;
+   ``in the service``: the same with all watching, and with neither drift counters nor capture.
 3. A watched record's scores are read and counted in one call, which is faster than numpy's ``tolist`` on the side that
    is not watched: a ratio below 1 says so, and not that counting takes no time.
 """
@@ -19,11 +21,13 @@ from benchmarks.measurement import Findings, Measurement, Say
 PROBE = "watching"
 # The whole watching may add a tenth to B1; counting records and answers, a part of it, half as much. What it adds to
 # the others is shown: their own budgets, against the peers, hold with watching.
-BUDGETS = {"w1-lr one": "<= 1.1x | <= 1.05x", "w1-lr one in the engine": "<= 1.1x | <= 1.05x"}
+BUDGETS = dict.fromkeys(("w1-lr one", "w1-lr one in the engine", "w1-lr in the service"), "<= 1.1x | <= 1.05x")
 CASES = {
     "w1-lr one": "one record, the model answers (B1)",
     "w1-rules one": "one record, a rule answers (B5)",
     "w1-lr one in the engine": "the same as B1, asked as a worker asks",
+    "w1-lr captured": "capture at 1 % instead, one record from body to body",
+    "w1-lr in the service": "both, one record from body to body",
     "w1-lr batch": "1,000 records, the model answers (B4)",
 }
 
@@ -65,7 +69,10 @@ def measure(findings: Findings, *, folder: Path, root: Path, core: int, rounds: 
 
 def table(findings: Findings) -> str:
     """The cases in Markdown; empty where they were not measured."""
-    rows = ["| watching | without | with the drift counters | ratio | must | goal |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| watching (the drift counters) | without | with | ratio | must | goal |",
+        "|---|---|---|---|---|---|",
+    ]
     for case, what in CASES.items():
         off, on = findings.measurements.get(f"{case}/unwatched"), findings.measurements.get(f"{case}/counted")
         if off is None or on is None:

@@ -103,7 +103,7 @@ class Capture:
 
     def take(
         self,
-        source: Source,
+        source_of: Callable[[], Source],
         answers: Sequence[Answer],
         id_of: Callable[[int], str],
         origin: Origin,
@@ -111,24 +111,29 @@ class Capture:
         """Chooses among the records that were answered last, after their number was taken off ``sampler.left``.
 
         Args:
-            source: The records.
+            source_of: Gives the records, where any of them is kept.
             answers: One for each of them.
             id_of: Prediction id by row.
             origin: Whose answers these are.
         """
         with self._lock:
-            more = source.size  # a body is kept once, for however many of its records
+            source: Source | None = None
             for row, chance in self.sampler.choose(len(answers)):
                 answer = answers[row]
                 hard = is_hard(answer.tier, answer.scores)
                 if not hard and not self.sampler.keeps_easy(chance):
                     continue
+                more = 0
+                if source is None:  # a body is kept once, for however many of its records
+                    source = source_of()
+                    more = source.size
                 if len(self._rows) >= QUEUED_RECORDS or self._queued_bytes + more > QUEUED_BYTES:
+                    source = None if more else source
                     self.dropped[origin.digest] += 1
                     continue
                 kept_with = self._policy.candidate_chance * (1.0 if hard else chance)
                 self._rows.append(_Chosen(source, row, id_of(row), answer, kept_with, origin, self._now()))
-                self._queued_bytes, more = self._queued_bytes + more, 0
+                self._queued_bytes += more
             if len(self._rows) * 2 >= QUEUED_RECORDS or self._queued_bytes * 2 >= QUEUED_BYTES:
                 self._wake.set()
 

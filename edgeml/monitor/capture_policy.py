@@ -112,6 +112,9 @@ class Sampler:
         Returns:
             Place of each in 0 .. n - 1, with the chance that it is kept where it is easy.
         """
+        if n == 1 and self.left == -1 and not self._owed:  # the commonest by far
+            self.left += 1 + self._gap()
+            return [(0, self._boosted)]
         before = at = n + self.left
         chosen = set()
         while at < n:
@@ -162,8 +165,8 @@ def is_hard(tier: str, scores: Mapping[str, float] | None) -> bool:
         return True
     if tier != "model" or scores is None or len(scores) < 2:
         return False
-    first, second = sorted(scores.values(), reverse=True)[:2]
-    return first - second < HARD_MARGIN
+    ordered = sorted(scores.values())
+    return ordered[-1] - ordered[-2] < HARD_MARGIN
 
 
 def _hashed(value: Any, key: bytes) -> str:

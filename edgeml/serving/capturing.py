@@ -109,7 +109,7 @@ class Capturing:
     def take(
         self,
         sampler: Sampler | Nobody,
-        source: Source,
+        source_of: Callable[[], Source],
         answers: Sequence[Prediction],
         id_of: Callable[[int], str],
         origin: Origin,
@@ -118,14 +118,14 @@ class Capturing:
 
         Args:
             sampler: From whom their number was taken off.
-            source: The records.
+            source_of: Gives the records.
             answers: One for each of them.
             id_of: Prediction id by row.
             origin: Whose answers these are.
         """
         capture = self._capture
         if capture is not None and capture.sampler is sampler:
-            capture.take(source, answers, id_of, origin)
+            capture.take(source_of, answers, id_of, origin)
 
     def label(self, id_: str, label: Any) -> None:
         """Takes the truth of an answer; kept where the ring holds its record."""
@@ -258,7 +258,7 @@ class Tap:
     def take(
         self,
         sampler: Sampler | Nobody,
-        source: Source,
+        source_of: Callable[[], Source],
         answers: Sequence[Prediction],
         engine: Engine,
         ids: Callable[[int], str] | None = None,
@@ -267,7 +267,7 @@ class Tap:
 
         Args:
             sampler: From whom it was taken off.
-            source: The records.
+            source_of: Gives the records.
             answers: One for each of them.
             engine: Who gave them.
             ids: Prediction id by row; None where the answers have none.
@@ -275,7 +275,7 @@ class Tap:
         if self._origin is None:
             self._origin = Origin(engine.name, engine.digest, engine.version, frozenset(self.names))
         given = ids if ids is not None else lambda row: self._id_of(answers[row])
-        self.capturing.take(sampler, source, answers, given, self._origin)
+        self.capturing.take(sampler, source_of, answers, given, self._origin)
 
 
 def capture_policy(settings: BoxSettings) -> CapturePolicy | None:

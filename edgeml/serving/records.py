@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import msgspec
@@ -115,7 +116,9 @@ class Voice:
             sampler = tap.capturing.sampler
             sampler.left -= 1
             if sampler.left < 0:
-                tap.take(sampler, JsonRecords(line, alone=True), (answer,), engine, lambda _: written_id(written))
+                tap.take(
+                    sampler, lambda: JsonRecords(line, alone=True), (answer,), engine, lambda _: written_id(written)
+                )
             return written[:-1] + self._line_close
         except Exception as error:
             # The status is sent already: whatever happens now belongs into this line.
@@ -142,8 +145,13 @@ def answer_records(engine: Engine, voice: Voice, body: bytes, tap: Tap) -> Answe
     if sampler.left >= 0:
         return 200, voice.headers, voice.answer(envelope, answers)
     written = list(map(voice.prediction, answers))
-    source = JsonRecords(body, [each.row for each in envelope.violations])
-    tap.take(sampler, source, answers, engine, lambda row: written_id(written[row]))
+    tap.take(
+        sampler,
+        lambda: JsonRecords(body, [each.row for each in envelope.violations]),
+        answers,
+        engine,
+        lambda row: written_id(written[row]),
+    )
     return 200, voice.headers, voice.answer_of(envelope, written)
 
 

@@ -67,7 +67,7 @@ class Rows:
         sampler = tap.capturing.sampler
         sampler.left -= 1
         if sampler.left < 0:
-            tap.take(sampler, TensorRecords(tap.names, numbers=numbers, size=len(numbers)), (alone,), engine)
+            tap.take(sampler, lambda: TensorRecords(tap.names, numbers=numbers, size=len(numbers)), (alone,), engine)
         return self.write(alone, request_id)
 
     def keep(self, body: bytes, numbers: bytes, *, single: bool, request_id: str | None) -> None:

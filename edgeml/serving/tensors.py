@@ -166,7 +166,7 @@ def _offer(tap: Tap, engine: Engine, answers: Sequence[Prediction], source: Call
     sampler = tap.capturing.sampler
     sampler.left -= len(answers)
     if sampler.left < 0:
-        tap.take(sampler, source(), answers, engine)
+        tap.take(sampler, source, answers, engine)
 
 
 def _is_one_row(request: InferRequest, predictor: Predictor) -> bool:

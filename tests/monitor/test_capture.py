@@ -52,7 +52,7 @@ def send(capturing, records, answers, ids=None):
     if capturing.sampler.left < 0:
         body = json.dumps({"records": records}).encode()
         named = ids or [f"id{number}" for number in range(len(answers))]
-        capturing.take(JsonRecords(body), answers, named.__getitem__, ORIGIN)
+        capturing.take(lambda: JsonRecords(body), answers, named.__getitem__, ORIGIN)
 
 
 def test_a_record_its_answer_and_a_late_label_come_back(tmp_path):
@@ -162,9 +162,9 @@ def test_the_refused_records_of_a_request_are_not_taken_for_answered_ones(tmp_pa
     capturing, file = capture(tmp_path)
     capturing.sampler.left -= 2
     body = json.dumps({"records": [{"mass": 1}, {"mass": "no"}, {"mass": 3}]}).encode()
-    capturing.take(JsonRecords(body, refused=[1]), [EASY, EASY], "ab".__getitem__, ORIGIN)
+    capturing.take(lambda: JsonRecords(body, refused=[1]), [EASY, EASY], "ab".__getitem__, ORIGIN)
     capturing.sampler.left -= 1
-    capturing.take(JsonRecords(b'{"mass": 4}', alone=True), [EASY], "c".__getitem__, ORIGIN)
+    capturing.take(lambda: JsonRecords(b'{"mass": 4}', alone=True), [EASY], "c".__getitem__, ORIGIN)
     capturing.flush()
     assert [(row.id, row.record) for row in file.rows()] == [("a", {"mass": 1}), ("b", {"mass": 3}), ("c", {"mass": 4})]
 
