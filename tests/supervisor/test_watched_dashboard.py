@@ -5,9 +5,10 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from cli.invoices import records, table
 from supervisor.running_store import running, until
 from supervisor.test_dashboard_browser import browser, looking  # noqa: F401
-from supervisor.test_watching_box import bundle, predict, records, root, table, wait_answered  # noqa: F401
+from supervisor.test_watching_box import bundle, predict, root, wait_answered  # noqa: F401
 
 from edgeml.bundles.store import Store
 from edgeml.supervisor.tokens import Tokens

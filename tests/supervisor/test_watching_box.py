@@ -6,40 +6,19 @@ import random
 import signal
 import urllib.request
 
-import numpy as np
-import pandas as pd
 import pytest
-from sklearn.compose import make_column_transformer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from cli import invoices
+from cli.invoices import records, table
 from supervisor.running_store import running, until
 
-from edgeml.builder import build
 from edgeml.bundles.store import Store
 from edgeml.supervisor.channel import watched
 from edgeml.supervisor.tokens import Tokens
 
 
-def table(rows, seed, mean=40.0):
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "amount": rng.normal(mean, 12, rows).round(3),
-            "age": rng.integers(18, 80, rows),
-            "country": rng.choice(["DE", "FR", "AT"], rows, p=[0.6, 0.3, 0.1]),
-        }
-    )
-    late = frame["amount"] / 12 + (frame["country"] == "FR") + rng.normal(0, 1, rows) > 3.8
-    return frame, np.where(late, "late", "paid")
-
-
 @pytest.fixture(scope="module")
 def bundle():
-    X, y = table(4000, 1)
-    scale = make_column_transformer((StandardScaler(), ["amount", "age"]), (OneHotEncoder(), ["country"]))
-    pipeline = make_pipeline(scale, LogisticRegression()).fit(X, y)
-    return build(pipeline, X, y, name="invoices", version="1", held_out=table(4000, 2))
+    return invoices.bundle()
 
 
 @pytest.fixture
@@ -47,11 +26,6 @@ def root(tmp_path, bundle):
     store = Store.create(tmp_path / "store", keyring=None, allow_unsigned=True)
     store.activate(store.install(bundle), now=True)
     return tmp_path / "store"
-
-
-def records(rows, seed, **more):
-    frame, _ = table(rows, seed, **more)
-    return json.loads(frame.to_json(orient="records"))
 
 
 def predict(box, given):
