@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,9 @@ def test_excluded_and_hashed_fields_are_in_no_file_of_the_box(tmp_path, signed):
         said = box.post("/v1/predict", {"records": [secret] * 3000})[1]["predictions"]
         until(lambda: (root / FILE).exists() and CaptureFile(root / FILE).held(day=0).rows, why="a batch")
         for path in root.glob("capture*"):
-            assert b"female" not in path.read_bytes() and b"Torgersen" not in path.read_bytes()
+            with suppress(FileNotFoundError):  # SQLite's log goes with the last who uses it
+                content = path.read_bytes()
+                assert b"female" not in content and b"Torgersen" not in content
     kept = rows(root)
     assert [each.id for each in kept] == [each["id"] for each in said]
     for path in root.glob("capture*"):
