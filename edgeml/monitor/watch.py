@@ -88,6 +88,8 @@ class Watch:
         findings: What each watched column shows, by name.
         objectives: Its error budgets.
         pending: Whether counts have come that nobody has looked at.
+        settings: How the box is watched; may be replaced.
+        capture_failure: Why what was captured last could not be kept; empty where it could.
         changed: Whether anything was counted since ``to_document`` was called last.
     """
 
@@ -105,7 +107,8 @@ class Watch:
         self.since = 0.0
         self.changed = False
         self.pending = False
-        self._settings = settings
+        self.capture_failure = ""
+        self.settings = settings
         self._clock = clock
         self._looked_at = -math.inf
         self._look_took = 0.0
@@ -155,6 +158,7 @@ class Watch:
         if not self.answered.take(f"{life}.{int(document['birth'])}", answered):
             return []
         self.since = self.since or now
+        self.capture_failure = str(document.get("capture_failure", ""))
         self.changed = True
         events = self._observe(before, self.answered.now, now)
         if counted is not None and drift is not None and self.drift.take(f"{life}.{int(drift['birth'])}", counted):
@@ -192,7 +196,7 @@ class Watch:
         Args:
             columns: Columns that may raise an alarm, of all bundles that answer on this box.
         """
-        return log_threshold(max(1, columns), self._settings.budget.starts())
+        return log_threshold(max(1, columns), self.settings.budget.starts())
 
     def judged(self, column: Column, columns: int) -> Finding | None:
         """What a column shows, as of the last look, or now where nobody has looked since the start.
@@ -292,7 +296,7 @@ class Watch:
             self._evidence[column.name],
             self.windows.suffixes(column.start, column.bins),
             threshold=threshold,
-            min_effect=self._settings.min_effect,
+            min_effect=self.settings.min_effect,
         )
 
     def to_document(self) -> dict[str, Any]:

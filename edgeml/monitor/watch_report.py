@@ -83,7 +83,7 @@ def watch_report(
             "requests": answered.validation.get("requests", {}),
             "unknown": dict(answered.unknown),
         },
-        "capture": dict(answered.capture),
+        "capture": {**answered.capture, "failure": watch.capture_failure} if answered.capture else {},
     }
 
 

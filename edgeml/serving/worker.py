@@ -200,6 +200,7 @@ class Worker:
                 if any(engine.seen) and self._told.get(digest) != seen:
                     document = {"kind": "watched", "life": self._life, "model": engine.name, "digest": digest}
                     document |= engine.watched() | {"capture": captured}
+                    document["capture_failure"] = self._plane.capturing.failure
                     if not fits(document):
                         document["drift"] = None  # thousands of columns, and all of them full: the rest is told
                     link.send(document)

@@ -35,6 +35,7 @@ from edgeml.monitor.watch_report import watch_report
 
 FOLDER = "monitors"
 KEEP_S = 600.0
+OBEY_S = 30.0
 BYTES_A_DAY = 16 * 1024 * 1024
 # How long the end waits for what has come and is not dealt with yet.
 END_S = 5.0
@@ -65,7 +66,7 @@ class Watching:
 
     Args:
         store: The store.
-        settings: How the box is watched; read anew with every change of the record.
+        settings: How the box is watched; read anew with every change of the record, and twice a minute.
         keeps: Whether it keeps what is counted. One that does not only reads what another one has kept: it changes
             nothing on the disk.
         say: Told what people should read, a line each.
@@ -92,6 +93,7 @@ class Watching:
         self._keeps = keeps
         self._read_settings = settings
         self._settings = settings()
+        self._obeyed_at = clock()
         self._say = say
         self._now = now
         self._clock = clock
@@ -177,7 +179,7 @@ class Watching:
         """
         with self._lock:
             self._state = state
-            self._settings = self._read_settings()
+            self._obey()
             wanted = {
                 digest
                 for model in state.models.values()
@@ -289,6 +291,13 @@ class Watching:
             except Exception as error:  # a mistake here must not end the watch
                 self._say(f"watching: {type(error).__name__}: {error}")
 
+    def _obey(self) -> None:
+        """Takes up what the operator has set since."""
+        self._obeyed_at = self._clock()
+        self._settings = self._read_settings()
+        for watched in self._watched.values():
+            watched.watch.settings = self._settings
+
     def _look_again(self) -> None:
         with self._lock:
             found = []
@@ -389,6 +398,8 @@ class Watching:
 
     def _keep_due(self) -> None:
         with self._lock:
+            if self._clock() - self._obeyed_at >= OBEY_S:
+                self._obey()
             for watched in self._watched.values():
                 # So many bytes at a time may be written so often.
                 pause = max(KEEP_S, _DAY_S * watched.kept_bytes * len(self._watched) / BYTES_A_DAY)
