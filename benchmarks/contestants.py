@@ -33,13 +33,17 @@ def probe_command(who: str, python: str | Path, folder: Path) -> list[str]:
     return [str(python), "-m", f"benchmarks.peers.{peer}.{peer}_probe", str(folder)]
 
 
-def edgeml_service(task: str, folder: Path) -> Recipe:
-    """edgeml as its users start it."""
+UNWATCHED = "edgeml, nothing watched"
+
+
+def edgeml_service(task: str, folder: Path, *, watched: bool = True) -> Recipe:
+    """edgeml as its users start it; or with nothing watched, to see what watching costs."""
+    module = "edgeml" if watched else "benchmarks.probes.unwatched_service"
     bundle = folder / ("w1-lr.edgeml" if task == "w4" else "w5.edgeml")
     path = "/v1/models/w1-lr/predict" if task == "w4" else "/v2/models/w5/infer"
     return Recipe(
-        who="edgeml",
-        command=lambda port: [sys.executable, "-m", "edgeml", "serve", str(bundle), "--port", str(port)],
+        who="edgeml" if watched else UNWATCHED,
+        command=lambda port: [sys.executable, "-m", module, "serve", str(bundle), "--port", str(port)],
         path=path,
         bodies=folder / ("edgeml_records.ndjson" if task == "w4" else "oip_tensors.ndjson"),
         label=(lambda answer: int(answer["predictions"][0]["label"])) if task == "w4" else _oip_label,

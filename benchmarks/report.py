@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.contestants import UNWATCHED
 from benchmarks.measurement import Findings, Measurement
 
 START = "<!-- figures: start -->"
@@ -45,6 +46,7 @@ BUDGETS = (
     Budget("B4", "1,000 records, 100 trees", "w1_trees_batch/edgeml", f"w1_trees_batch/{PIPELINE}", 1.2, 2),
     Budget("B5", "one record answered by a rule", "w1_rule_one/edgeml", "w1_lr_one/edgeml", 2, 5),
     Budget("B8", "records over HTTP, req/s", "w4/edgeml", "w4/FastAPI", 8, 12),
+    Budget("B8", "the same, watched", "w4/edgeml", f"w4/{UNWATCHED}", 0.95, 0.98),
     Budget("B9", "tensors over HTTP, req/s", "w5/edgeml", "w5/MLServer", 12, 20),
     Budget("B9", "tensors over HTTP, req/s", "w5/edgeml", "w5/FastAPI hand-made", 6, 10),
     Budget("B10", "memory after 10,000 requests", "memory/edgeml", "memory/MLServer", 0.6, 0.4, at_most=True),

@@ -91,7 +91,8 @@ class Bench:
         """Measures requests per second of all contestants of a task."""
         servers: list[tuple[Server, Measurement]] = []
         try:
-            for recipe in self.recipes(task, findings):
+            unwatched = [contestants.edgeml_service(task, self.folder, watched=False)] if task == "w4" else []
+            for recipe in [*self.recipes(task, findings), *unwatched]:
                 server = self.start(task, recipe, findings)
                 if server is not None:
                     self._round(server, seconds)  # warm-up, not counted

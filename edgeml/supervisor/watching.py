@@ -10,12 +10,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import queue
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +29,7 @@ from edgeml.errors import EdgemlError, NotInstalledError, RequestError
 from edgeml.monitor.drift_layout import MEMBER, Layout
 from edgeml.monitor.watch import LOOK_S, Watch, WatchEvent, WatchSettings
 from edgeml.monitor.watch_report import watch_report
+from edgeml.supervisor.watch_snapshot import MOST_BYTES, packed_snapshot, unpacked_snapshot
 
 FOLDER = "monitors"
 KEEP_S = 600.0
@@ -39,12 +37,10 @@ OBEY_S = 30.0
 BYTES_A_DAY = 16 * 1024 * 1024
 # How long the end waits for what has come and is not dealt with yet.
 END_S = 5.0
-_MAGIC = b"edgeml watch 1\n"
 # Lines about one bundle at a time.
 TOLD = 5
 # Columns whose histograms are in a message between processes.
 HISTOGRAMS = 40
-_MOST_BYTES = 64 * 1024 * 1024
 _MOST_WAITING = 200
 _DAY_S = 86_400
 
@@ -66,7 +62,7 @@ class Watching:
 
     Args:
         store: The store.
-        settings: How the box is watched; read anew with every change of the record, and twice a minute.
+        settings: How the box is watched; read anew twice a minute.
         keeps: Whether it keeps what is counted. One that does not only reads what another one has kept: it changes
             nothing on the disk.
         say: Told what people should read, a line each.
@@ -100,6 +96,8 @@ class Watching:
         self._lock = threading.RLock()
         self._watched: dict[str, _Watched] = {}
         self._state: State | None = None
+        self._wanted: set[str] = set()
+        self._installed: set[str] = set()
         self._inbox: queue.Queue[Mapping[str, Any] | None] = queue.Queue(_MOST_WAITING)
         self._thread: threading.Thread | None = None
         self._day = int(now() // _DAY_S)
@@ -177,18 +175,18 @@ class Watching:
         Args:
             state: The record.
         """
-        with self._lock:
-            self._state = state
-            self._obey()
-            wanted = {
-                digest
-                for model in state.models.values()
-                for digest in (model.active, model.candidate, model.previous, model.last_resort)
-                if digest is not None
-            }
-            for digest in [digest for digest in self._watched if digest not in wanted]:
-                self._keep_one(self._watched.pop(digest))
-            self._sweep(wanted | {digest for model in state.models.values() for digest in model.releases})
+        # Without the lock: whoever exchanges a bundle must not wait for evidence that is being worked out.
+        self._state = state
+        self._wanted = {
+            digest
+            for model in state.models.values()
+            for digest in (model.active, model.candidate, model.previous, model.last_resort)
+            if digest is not None
+        }
+        installed = self._wanted | {digest for model in state.models.values() for digest in model.releases}
+        if installed != self._installed:
+            self._installed = installed
+            self._sweep(installed)
 
     def reports(self) -> dict[str, dict[str, Any]]:
         """What is known of what answers now, by model, JSON-ready; see ``watch_report``."""
@@ -358,12 +356,12 @@ class Watching:
         watch = Watch(digest, layout, config.get("slo", {}), self._settings, clock=self._clock)
         path = self._path(digest)
         try:
-            data = SYSTEM.read(path, _MOST_BYTES)
+            data = SYSTEM.read(path, MOST_BYTES)
         except OSError:
             data = b""
         if data:
             try:
-                watch.restore(_unpacked(data))
+                watch.restore(unpacked_snapshot(data))
             except ValueError as error:
                 if not self._keeps:
                     raise ValueError(f"{path} is damaged: {error}") from error
@@ -400,6 +398,9 @@ class Watching:
         with self._lock:
             if self._clock() - self._obeyed_at >= OBEY_S:
                 self._obey()
+            # Here, and not where the record is followed: writing takes time that an exchange must not wait for.
+            for digest in self._watched.keys() - self._wanted:
+                self._keep_one(self._watched.pop(digest))
             for watched in self._watched.values():
                 # So many bytes at a time may be written so often.
                 pause = max(KEEP_S, _DAY_S * watched.kept_bytes * len(self._watched) / BYTES_A_DAY)
@@ -410,7 +411,7 @@ class Watching:
         watched.kept_at = self._clock()
         if not watched.watch.changed or not self._keeps:
             return
-        data = _packed(watched.watch.to_document())
+        data = packed_snapshot(watched.watch.to_document())
         self._turn_day()
         try:
             path = self._path(watched.watch.digest)
@@ -479,22 +480,3 @@ def _shortened(report: Mapping[str, Any], most: int) -> dict[str, Any]:
     ]
     left_out = max(0, len(columns) - 5 * most)
     return {**report, "drift": {**report["drift"], "columns": columns[:most] + bare_ones, "left_out": left_out}}
-
-
-def _packed(document: Mapping[str, Any]) -> bytes:
-    packed = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 6)
-    return _MAGIC + hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed
-
-
-def _unpacked(data: bytes) -> dict[str, Any]:
-    head, _, packed = data[len(_MAGIC) :].partition(b"\n")
-    if not data.startswith(_MAGIC) or hashlib.sha256(packed).hexdigest().encode() != head:
-        raise ValueError("it is cut off or changed")
-    unpacker = zlib.decompressobj()
-    try:
-        document = json.loads(unpacker.decompress(packed, _MOST_BYTES))
-    except (zlib.error, ValueError, RecursionError) as error:
-        raise ValueError(f"it cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise ValueError("it is no object")
-    return document
