@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measurement import UNWATCHED
 from benchmarks.servers import Recipe, free_port
 
 # Name in the table -> folder under benchmarks/peers
@@ -31,9 +32,6 @@ def probe_command(who: str, python: str | Path, folder: Path) -> list[str]:
         return [sys.executable, "-m", "benchmarks.probes.watching_probe", str(folder)]
     peer = PROBES[who]
     return [str(python), "-m", f"benchmarks.peers.{peer}.{peer}_probe", str(folder)]
-
-
-UNWATCHED = "edgeml, nothing watched"
 
 
 def edgeml_service(task: str, folder: Path, *, watched: bool = True) -> Recipe:

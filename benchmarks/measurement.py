@@ -10,6 +10,10 @@ from typing import Any
 Say = Callable[[str], None]
 
 
+# edgeml with nothing watched, beside which the cost of watching is seen.
+UNWATCHED = "edgeml, nothing watched"
+
+
 @dataclass
 class Measurement:
     """The rounds of one contestant in one task.

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.contestants import UNWATCHED
-from benchmarks.measurement import Findings, Measurement
+from benchmarks.measurement import UNWATCHED, Findings, Measurement
 
 START = "<!-- figures: start -->"
 END = "<!-- figures: end -->"

@@ -23,7 +23,7 @@ def chi_square_tail(statistic: float, degrees: int) -> float:
     """
     if degrees < 0 or not statistic >= 0:
         raise ValueError(f"no chi-square statistic: {statistic} with {degrees} degrees of freedom")
-    if degrees == 0 or statistic == 0:
+    if degrees == 0 or statistic / 2 == 0:  # also the smallest of all numbers, whose half is none
         return 1.0
     if math.isinf(statistic):
         return 0.0
