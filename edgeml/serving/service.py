@@ -27,12 +27,14 @@ from typing import Any
 
 from edgeml.serving.data_plane import DataPlane
 from edgeml.serving.memory import give_back
+from edgeml.serving.relief import Relief, poke
 from edgeml.serving.sockets import BACKLOG, Listener
 from edgeml.serving.turns import Turns
 
 # How long a client may take to send the head of a request, and how long an idle connection is kept.
 HEADER_MS = 30_000
 STEP_S = 0.02
+IDLE_S = 10 * 365 * 86_400
 
 
 def serve(plane: DataPlane, listener: Listener, *, ready: Callable[[], None]) -> int:
@@ -72,15 +74,26 @@ class _Worker:
         futures: Any = import_module("granian._futures")
         http: Any = import_module("granian.http")
         answer = plane.answer
-        answered = Turns(lambda: plane.asked).answered
+        turns = Turns(lambda: plane.asked)
+        relief = Relief(
+            plane.limits.threads,
+            answered=turns.threads,
+            begun=lambda: plane.asked,
+            poke=lambda: poke(listener.socket),
+        )
+        answered, begins, ends = turns.answered, relief.begins, relief.ends
 
         def call(protocol: Any, environ: Mapping[str, Any]) -> None:
-            status, headers, body = answer(environ)
-            if type(body) is bytes:
-                protocol.response_bytes(status, headers, body)
-            else:
-                protocol.response_iter(status, headers, body)
-            answered()
+            begins()
+            try:
+                status, headers, body = answer(environ)
+                if type(body) is bytes:
+                    protocol.response_bytes(status, headers, body)
+                else:
+                    protocol.response_iter(status, headers, body)
+                answered()
+            finally:
+                ends()
 
         # The worker closes the descriptor that it is given; ours stays for refuse_new and close.
         unix = listener.path is not None
@@ -92,12 +105,15 @@ class _Worker:
             threads=1,
             blocking_threads=1,
             py_threads=plane.limits.threads,
-            py_threads_idle_timeout=30,
+            # Never, as far as a service is concerned: one that has gone would have to be missed first.
+            py_threads_idle_timeout=IDLE_S,
             backpressure=plane.limits.connections,
             http_mode="1",
             http1_opts=http.HTTP1Settings(header_read_timeout=HEADER_MS),
             metrics=(None, None),
         )
+        self._relief = relief
+        threading.Thread(target=relief.watch, name="edgeml-relief", daemon=True).start()
         self._signal = granian.WorkerSignal()
         self._stopped = threading.Event()
         self._signal.add_cb(self._stopped.set)
@@ -108,6 +124,7 @@ class _Worker:
 
     def stop(self, timeout_s: float) -> bool:
         """Closes idle connections and waits for the others; False where they take too long."""
+        self._relief.stop()
         self._signal.set()
         stopped = self._stopped.wait(timeout_s)
         self._loop.close()

@@ -33,6 +33,9 @@ class Turns:
         begun: Tells how many requests were begun so far.
         rest: Waits for a number of seconds.
         clock: Tells the time, in seconds.
+
+    Attributes:
+        threads: Those that have answered.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Turns:
         self._clock = clock
         self._last = 0
         self._seen = (clock(), begun())
+        self.threads: set[int] = set()
 
     def answered(self) -> None:
         """Returns when the calling thread is to take its next request."""
@@ -55,6 +59,7 @@ class Turns:
             return
         while self._crowded():
             self._rest(TICK_S)
+        self.threads.add(me)
         self._last = me
 
     def _crowded(self) -> bool:

@@ -55,6 +55,15 @@ class Running:
             return UnixConnection(str(self.uds))
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
 
+    def connect_raw(self) -> socket.socket:
+        """A connection on which a test sends what it likes."""
+        if not self.uds:
+            return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.settimeout(10)
+        made.connect(str(self.uds))
+        return made
+
     def ask(self, method: str, path: str, body=None, headers=None):
         """Sends one request; gives status, headers and body."""
         connection = self.connect()

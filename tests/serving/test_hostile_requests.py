@@ -181,7 +181,6 @@ def test_pipelined_requests_are_answered_in_order(service, body):
     assert positions == sorted(positions)
 
 
-@pytest.mark.xfail(strict=False, reason="an open bug: the first request beside a slow client times out now and then")
 def test_a_slow_client_does_not_stop_the_others(penguins_path, body):
     running = Running(penguins_path, "--threads", "2")
     try:
