@@ -1,9 +1,10 @@
 """Sees to it that a thread is there for the next request, while the only one waits for a slow client.
 
-Granian 2.8 keeps one thread that works off its queue, and starts another one only when a request comes in behind one
-that waits already. So a client that stops in the middle of its body holds up the next client, who may be the only other
-one, for as long as it likes. Nothing but a request makes Granian look again; so, when all threads are busy and none
-gets on for a while, two cheap ones are sent to the service's own socket: the second of them finds the first one waiting.
+Granian 2.8 keeps one thread that works off its queue, and starts others when it finds requests waiting there as one
+comes in. Where the second request ever comes within a fraction of a millisecond of the first it may find none, and
+then waits for as long as the first takes: with a client that stops in the middle of its body, for as long as that
+client likes (in 8 of 201 starts with such a client and one other). Nothing but a request makes Granian look again.
+So, when all threads are busy and none gets on for a while, two cheap ones are sent to the service's own socket.
 
 1. A request pays an append, a pop, and a look at a flag.
 2. The watching thread sleeps while nobody is held up, and ends once all threads are there: they are never given back.

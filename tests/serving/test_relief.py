@@ -139,3 +139,16 @@ def test_one_client_beside_three_slow_ones_is_answered(penguins_path, body):
         for each in slow:
             each.close()
         assert running.stop() == (0, "")
+
+
+@pytest.mark.crash
+def test_sixty_starts_with_a_slow_client_and_one_other_at_once(penguins_path, body):
+    """The server misses the second request in one start of 25 or so, and only just after it has begun to listen."""
+    for _ in range(60):
+        running = Running(penguins_path, "--threads", "2")
+        try:
+            with running.connect_raw() as slow:
+                slow.sendall(SLOW)
+                assert running.post("/v1/predict", body)[0] == 200
+        finally:
+            assert running.stop() == (0, "")
