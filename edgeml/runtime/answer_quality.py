@@ -18,12 +18,11 @@ from edgeml.errors import BundleError, RequestError
 from edgeml.kernels.quality_counters import QualityCounters
 from edgeml.monitor.feedback_counts import FeedbackCounts
 from edgeml.monitor.prediction_id import PredictionId
-from edgeml.runtime.members import json_member
+from edgeml.runtime.members import REFERENCE, reference_of
 from edgeml.runtime.prediction import FALLBACK, MODEL, Label, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
 
-MEMBER = "reference.json"
 # Labels that an error shows.
 _SHOWN = 16
 # Single precision, as ids have it; squares of such errors can be summed up.
@@ -72,7 +71,7 @@ class AnswerQuality:
                 maps = None if maps is None else [(each["edges"], each["values"]) for each in maps]
             self.counters = QualityCounters(labels, rules, self.bundle, scored=scored, calibration=maps)
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"bundle member {MEMBER}: quality: {error!r}; build the bundle again") from error
+            raise BundleError(f"bundle member {REFERENCE}: quality: {error!r}; build the bundle again") from error
 
     @classmethod
     def of(cls, predictor: Predictor | TensorPredictor, bundle: Bundle) -> AnswerQuality:
@@ -81,8 +80,7 @@ class AnswerQuality:
         Raises:
             BundleError: The reference does not fit the bundle.
         """
-        reference = json_member(bundle, MEMBER).get("quality") if MEMBER in bundle.members else None
-        return cls(predictor, reference)
+        return cls(predictor, reference_of(bundle).get("quality"))
 
     def afresh(self) -> AnswerQuality:
         """The same bundle, with nothing counted yet."""

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from edgeml.bundles import Bundle
 from edgeml.monitor.drift import DriftMonitor
-from edgeml.monitor.drift_layout import MEMBER, Layout
-from edgeml.runtime.members import json_member
+from edgeml.monitor.drift_layout import Layout
+from edgeml.runtime.members import reference_of
 from edgeml.runtime.predictor import Predictor
 
 
-def drift_layout(bundle: Bundle) -> Layout | None:
+def drift_layout(bundle: Bundle, reference: Mapping[str, Any] | None = None) -> Layout | None:
     """Reads what is to be counted; None where a bundle has no drift reference, or takes tensors.
+
+    Args:
+        bundle: The bundle.
+        reference: Its ``reference_of``; None reads it.
 
     Raises:
         BundleError: The reference does not fit the schema; names the member and the field.
     """
-    if MEMBER not in bundle.members or bundle.config["task"] == "tensors":
+    reference = reference_of(bundle) if reference is None else reference
+    if not reference or bundle.config["task"] == "tensors":
         return None
-    return Layout.of(json_member(bundle, MEMBER), bundle.config["schema"])
+    return Layout.of(reference, bundle.config["schema"])
 
 
 def drift_monitor(layout: Layout, predictor: Predictor) -> DriftMonitor:

@@ -21,7 +21,6 @@ import numpy as np
 
 from edgeml.bundles import Bundle
 from edgeml.monitor.alarms import FalseAlarmBudget
-from edgeml.monitor.drift_layout import MEMBER
 from edgeml.monitor.latency import LatencyMonitor
 from edgeml.monitor.validation import Validation
 from edgeml.monitor.watch import Watch, WatchSettings
@@ -29,7 +28,7 @@ from edgeml.monitor.watch_report import watch_report
 from edgeml.monitor.windows import ROWS
 from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.counting import drift_layout, drift_monitor
-from edgeml.runtime.members import json_member
+from edgeml.runtime.members import reference_of
 from edgeml.runtime.prediction import TIERS
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import RecordReader
@@ -70,15 +69,15 @@ class FileCheck:
     def __init__(self, bundle: Bundle, predictor: Predictor) -> None:
         self._predictor = predictor
         self._config = bundle.config
-        self._reference = json_member(bundle, MEMBER) if MEMBER in bundle.members else {}
-        self._layout = drift_layout(bundle)
+        self._reference = reference_of(bundle)
+        self._layout = drift_layout(bundle, self._reference)
         self._drift = None if self._layout is None else drift_monitor(self._layout, predictor)
         if self._drift is not None:
             predictor.watch(self._drift.counters)
         # With room for what is wrong with every record of a chunk: a renamed field is two violations.
         self._reader = RecordReader(predictor.schema, max_violations=_VIOLATIONS * CHUNK_RECORDS)
         self._frame = self._reader.new_frame(CHUNK_RECORDS)
-        self._quality = AnswerQuality.of(predictor, bundle)
+        self._quality = AnswerQuality(predictor, self._reference.get("quality"))
         self._latency = LatencyMonitor()
         self._validation = Validation()
         self._unreadable = 0

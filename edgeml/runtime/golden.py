@@ -6,13 +6,13 @@ be equal; scores and values may differ by the bundle's tolerance times max(1, |e
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgeml.bundles import Bundle
 from edgeml.errors import BundleError
+from edgeml.runtime.members import NOT_JSON, read_json
 from edgeml.runtime.prediction import Prediction
 
 # Failed rows that a message shows.
@@ -66,10 +66,10 @@ def golden_rows(bundle: Bundle) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(bundle.members.get("golden.jsonl", b"").splitlines()):
         try:
-            row = json.loads(line)
+            row = read_json(line)
             if not isinstance(row["record"], dict) or not isinstance(row["expected"], dict):
                 raise TypeError("record and expected must be objects")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (*NOT_JSON, KeyError, TypeError) as error:
             raise BundleError(f"bundle member golden.jsonl, line {number + 1}: {error}") from error
         rows.append(row)
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -58,7 +59,9 @@ def _check_versions(bundle: Bundle, *, native: bool) -> None:
     )
 
 
+@cache
 def _version(package: str) -> str | None:
+    """What is installed; looked up once, since it reads a file and a process keeps to what it has imported."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeml.bundles import Bundle
 from edgeml.errors import BundleError
+
+REFERENCE = "reference.json"
+# Several times as fast as the standard library's, and a bundle is loaded while others answer.
+read_json = msgspec.json.Decoder().decode
+# What ``read_json`` raises.
+NOT_JSON = (msgspec.DecodeError, ValueError, RecursionError)
 
 
 def member(bundle: Bundle, name: str) -> bytes:
@@ -32,12 +38,21 @@ def json_member(bundle: Bundle, name: str) -> dict[str, Any]:
         BundleError: It is missing, not JSON, or not an object.
     """
     try:
-        document = json.loads(member(bundle, name))
-    except (ValueError, RecursionError) as error:
+        document = read_json(member(bundle, name))
+    except NOT_JSON as error:
         raise BundleError(f"bundle member {name} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise BundleError(f"bundle member {name} is not a JSON object")
     return document
+
+
+def reference_of(bundle: Bundle) -> dict[str, Any]:
+    """The member ``reference.json``: what the model was built on, for drift and quality; empty where there is none.
+
+    Raises:
+        BundleError: It is not a JSON object.
+    """
+    return json_member(bundle, REFERENCE) if REFERENCE in bundle.members else {}
 
 
 def npy_member(bundle: Bundle, name: str) -> NDArray[np.float64]:

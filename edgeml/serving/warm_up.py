@@ -8,6 +8,7 @@ from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_of, predictor_without_model
+from edgeml.runtime.members import reference_of
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.capturing import Capturing
@@ -79,7 +80,8 @@ def degraded_engine(bundle: Bundle, reason: str, *, max_rows: int) -> Engine:
 
 
 def _ready(predictor: Predictor | TensorPredictor, bundle: Bundle) -> Engine:
-    layout = drift_layout(bundle)
+    reference = reference_of(bundle)
+    layout = drift_layout(bundle, reference)
     check_golden_rows(predictor)
     warm(predictor)
     # Only now: what was asked here is nobody's traffic.
@@ -90,7 +92,7 @@ def _ready(predictor: Predictor | TensorPredictor, bundle: Bundle) -> Engine:
         predictor,
         tally=Tally(deadline_ns),
         drift=drift,
-        quality=AnswerQuality.of(predictor, bundle),
+        quality=AnswerQuality(predictor, reference.get("quality")),
         card=bundle.members.get("CARD.md", b""),
     )
 
