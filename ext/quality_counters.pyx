@@ -180,6 +180,8 @@ cdef class QualityCounters:
 
     cdef void _carry(self) noexcept nogil:
         cdef int label
+        if not self.scored:
+            return  # nothing was added, and there may be more labels than sums
         for label in range(self.n_labels):
             self.right_whole[label] += self.sums.right[label] >> PART_BITS
             self.sums.right[label] &= PART - 1

@@ -230,3 +230,11 @@ def test_an_id_with_a_changed_letter_is_refused(place, letter):
 def test_what_is_no_id_is_refused(text):
     with pytest.raises(ValueError, match="27 letters|not as it was given out"):
         read_prediction_id(text)
+
+
+def test_more_labels_than_sums_stay_outside_of_the_sums():
+    counters = QualityCounters([f"label {i}" for i in range(20_000)], ["r"], b"abcd", scored=True)
+    counters.count_rule("r")
+    for _ in range(3):
+        assert counters.counts() == {"labels": [], "unscored": 0, "rules": [1], "fallback": 0}
+    assert len(counters.id_of_model("label 19999", None)) == len(counters.id_of_rule("r"))
