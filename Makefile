@@ -9,12 +9,14 @@ space  := $(subst x, ,x)
 MODELS := $(subst $(space),|,$(sort $(patsubst models/%/train.py,%,$(wildcard models/*/train.py))))
 EXT    := $(wildcard ext/*.pyx ext/*.pxd ext/*.h)
 
-.PHONY: help demo test test-crash lint format bench build setup clean
+.PHONY: help demo test test-crash test-sanitize fuzz lint format bench build setup clean
 
 help:
 	@echo "make demo   build a bundle from real data, serve it, ask it (MODEL=$(MODELS))"
 	@echo "make test   all tests"
 	@echo "make test-crash   power cuts, kills and errors, at every step of the store and in a running box; prints a table"
+	@echo "make test-sanitize   the kernels' tests under the address, undefined-behaviour and thread sanitizers"
+	@echo "make fuzz   coverage-guided fuzzing of the kernels that read foreign bytes (SECONDS=60 each; needs clang)"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  the table of figures, beside the peers (installs them in benchmarks/envs)"
 	@echo "make clean  remove everything that was made"
@@ -82,6 +84,15 @@ test-crash: setup
 	$$run tests/crash -n 2 -m "crash or not crash" || ok=false; \
 	$$run tests/supervisor tests/cli tests/serving -n 0 -m crash || ok=false; \
 	$(PY) -m crash.table $(CRASH) && $$ok
+
+test-sanitize: setup
+	@$(PY) tests/hardening/sanitized.py
+
+# Of each target; what was interesting is kept in build/fuzz for the next time.
+SECONDS ?= 60
+fuzz: setup
+	@EDGEML_EXT=none $(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[fuzz]"
+	@$(PY) tests/hardening/fuzz.py --seconds $(SECONDS)
 
 lint: setup
 	@$(PY) -m ruff check .

@@ -136,6 +136,7 @@ assert len(KINDS) == EDGEML_C_COUNT
 cdef enum:
     CHUNK = 8192       # places found before they are added: 32 KB of scratch stay in the first-level cache
     LARGEST = 1 << 28
+    MOST_SLOTS = 1 << 20  # of a bank of the Frame: room for a row of all of them is made
     VOCABULARY_BYTES = 1 << 13
     WAITING = 32       # single rows that are counted together
     WAITING_BYTES = 1 << 16
@@ -367,6 +368,8 @@ cdef class DriftCounters:
         cdef int64_t bins = 0, i
         if not 0 <= c.kind < EDGEML_C_COUNT:
             return f"there is no kind {c.kind}"
+        if c.slot >= MOST_SLOTS:
+            return f"slot {c.slot} is beyond {MOST_SLOTS}"
         if min(c.slot, c.start, c.edge, c.n_edges, c.byte, c.n_bytes, c.sum) < 0:
             return "a negative number"
         if <int64_t> c.edge + c.n_edges > self.n_edges:

@@ -89,7 +89,7 @@ cdef class QualityCounters:
             if len(calibration) != self.n_labels:
                 raise ValueError(f"a calibration of {len(calibration)} labels, where there are {self.n_labels}")
             for edges, values in calibration:
-                if len(values) > MOST_STEPS or (values and len(edges) != len(values) - 1):
+                if len(values) > MOST_STEPS or len(edges) != max(0, len(values) - 1):
                     raise ValueError(f"a map of {len(values)} steps (at most {MOST_STEPS}) and {len(edges)} edges")
                 if list(edges) != sorted(edges) or not all(0 <= value <= 1 for value in values):
                     raise ValueError("the edges of a map rise, and its values are probabilities")

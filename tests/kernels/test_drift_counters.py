@@ -349,6 +349,7 @@ def column(kind, slot=0, start=0, edge=0, n_edges=0, byte=0, n_bytes=0, sum_=0):
     [
         ([99] + [0] * 7, {}, "no kind 99"),
         (column("number", slot=-1), {}, "negative"),
+        (column("number", slot=1 << 20), {}, "slot 1048576 is beyond"),
         (column("number", start=99), {}, "beyond the block"),
         (column("number", n_edges=2), {}, "edges beyond"),
         (column("number", n_edges=2), {"edges": [2.0, 1.0]}, "do not rise"),

@@ -238,3 +238,8 @@ def test_more_labels_than_sums_stay_outside_of_the_sums():
     for _ in range(3):
         assert counters.counts() == {"labels": [], "unscored": 0, "rules": [1], "fallback": 0}
     assert len(counters.id_of_model("label 19999", None)) == len(counters.id_of_rule("r"))
+
+
+def test_a_map_without_steps_has_no_edges():
+    with pytest.raises(ValueError, match="a map of 0 steps"):
+        QualityCounters(["a"], [], b"abcd", scored=True, calibration=[([0.1, 0.2, 0.3], [])])

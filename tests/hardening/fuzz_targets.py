@@ -1,0 +1,331 @@
+"""What ``make fuzz`` throws bytes at: each kernel that reads bytes or arrays of somebody else.
+
+A target takes bytes and comes back. It may refuse them with the error that it is documented to raise; where it takes
+them, a slow oracle has to agree, as far as there is one. Everything else is a finding, and so is each byte outside of
+its memory, which the sanitizer sees.
+
+Run by ``fuzz.py`` as ``python fuzz_targets.py NAME [libFuzzer's arguments]``; as ``python fuzz_targets.py NAME FILE``
+it asks one input again.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import atheris
+import numpy as np
+from oracles.frame_oracle import NotStrict, read_records, rows_of, strict_json
+
+from edgeml.errors import EdgemlError
+from edgeml.kernels.drift_counters import DriftCounters
+from edgeml.kernels.features import Program
+from edgeml.kernels.frame import Frame, FrameReader
+from edgeml.kernels.histogram import Histogram
+from edgeml.kernels.native_model import NativeBinding, NativeModel
+from edgeml.kernels.quality_counters import QualityCounters
+from edgeml.kernels.rules import RuleProgram
+from edgeml.runtime.onnx_scan import scan
+from edgeml.runtime.reader import RecordReader
+from edgeml.runtime.schema import Schema
+
+Target = Callable[[bytes], None]
+ANY = float("inf")
+FIELDS = (
+    ("x", 0, -ANY, ANY, True, False, (), 0),
+    ("n", 1, -10.0, 10.0, True, False, (), 0),
+    ("b", 2, -ANY, ANY, True, False, (), 0),
+    ("c", 3, -ANY, ANY, True, True, ("red", "blue", "größe"), 0),
+    ("t", 4, -ANY, ANY, True, False, (), 40),
+)
+SCHEMA = Schema.from_dict(
+    {
+        "features": [
+            {"name": "x", "kind": "number", "missing": "allow"},
+            {"name": "n", "kind": "integer", "min": -10, "max": 10, "missing": "allow"},
+            {"name": "b", "kind": "boolean", "missing": "allow"},
+            {"name": "c", "kind": "category", "levels": ["red", "größe"], "unseen": "allow", "missing": "allow"},
+            {"name": "t", "kind": "text", "max_bytes": 40, "missing": "allow"},
+        ]
+    }
+)
+RECORD = b'{"x":1.5e3,"n":-3,"b":true,"c":"blue","t":"a \\u00e9\\n word"}'
+
+
+def _filled() -> Frame:
+    reader = FrameReader(FIELDS)
+    frame = reader.new_frame(2)
+    records = [
+        {"x": 1.0, "n": 2, "b": True, "c": "red", "t": "some words"},
+        {"x": None, "n": None, "b": None, "c": "?", "t": None},
+    ]
+    assert reader.read_many(frame, records) == 0
+    return frame
+
+
+FRAME = _filled()
+
+
+def json_records() -> Target:
+    """The body of a records request; what is taken must mean what Python's reader says."""
+    reader = RecordReader(SCHEMA, max_rows=50)
+
+    def target(data: bytes) -> None:
+        frame = reader.new_frame(1)
+        try:
+            envelope = reader.read_json(frame, data)
+        except EdgemlError:
+            return
+        document = dict(strict_json(data, 64))
+        rows, violations = read_records(SCHEMA, document["records"])
+        assert bool(violations) == bool(envelope.violations) and rows == rows_of(SCHEMA, frame), (data, rows)
+
+    return target
+
+
+def json_record() -> Target:
+    """One JSON object, as a line of NDJSON holds it."""
+    reader = RecordReader(SCHEMA)
+
+    def target(data: bytes) -> None:
+        frame = reader.new_frame(1)
+        try:
+            reader.read_json_record(frame, data)
+        except EdgemlError:
+            return
+        rows, violations = read_records(SCHEMA, [strict_json(data, 64)])
+        assert not violations and rows == rows_of(SCHEMA, frame), (data, rows)
+
+    return target
+
+
+def json_numbers() -> Target:
+    """A flat array of numbers, as a tensor's data."""
+    reader = FrameReader(tuple((f"x{i}", 0, -ANY, ANY, True, False, (), 0) for i in range(3)))
+
+    def target(data: bytes) -> None:
+        frame = reader.new_frame(1)
+        if not reader.read_json_numbers(frame, data, False):
+            return
+        try:
+            expected = list(strict_json(data))
+        except NotStrict as error:
+            raise AssertionError(data) from error
+        assert [frame.number_column(j)[0] for j in range(3)] == [float(x) for x in expected], data
+
+    return target
+
+
+def _ints(given: Any, count: int, low: int = -3, high: int = 40) -> np.ndarray[Any, Any]:
+    """Small numbers for the most part, since large ones are all refused alike; now and then any."""
+    numbers = [
+        given.ConsumeIntInRange(low, high)
+        if given.ConsumeIntInRange(0, 15)
+        else given.ConsumeIntInRange(-(2**31), 2**31 - 1)
+        for _ in range(count)
+    ]
+    return np.array(numbers, dtype=np.int32)
+
+
+def _floats(given: Any, count: int) -> np.ndarray[Any, Any]:
+    numbers = [
+        given.ConsumeFloat() if given.ConsumeIntInRange(0, 3) == 0 else given.ConsumeIntInRange(-2, 40)
+        for _ in range(count)
+    ]
+    return np.array(numbers, dtype=np.float64)
+
+
+def features() -> Target:
+    """A feature program: what is made runs."""
+
+    def target(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data)
+        operations = _ints(given, 8 * given.ConsumeIntInRange(0, 6)).reshape(-1, 8)
+        index, constants = _ints(given, given.ConsumeIntInRange(0, 8)), _floats(given, given.ConsumeIntInRange(0, 12))
+        try:
+            program = Program(
+                operations, index, constants, n_numbers=3, n_categories=1,
+                n_registers=given.ConsumeIntInRange(0, 8), n_codes=given.ConsumeIntInRange(0, 3),
+                n_outputs=given.ConsumeIntInRange(0, 4), double_door=given.ConsumeBool(),
+            )  # fmt: skip
+        except ValueError:
+            return
+        from edgeml.kernels.features import Encoder
+
+        encoder = Encoder(program)
+        dtype = np.float64 if program.double_door else np.float32
+        encoder.encode(FRAME.capsule, np.zeros((2, program.n_outputs), dtype=dtype))
+        encoder.encode(FRAME.capsule, np.zeros((1, program.n_outputs), dtype=dtype), np.array([1], dtype=np.int64))
+
+    return target
+
+
+def native() -> Target:
+    """A native model: what is made runs."""
+    rows = np.array([[1.0, -2.0, 0.5], [np.nan, 3.0, -1.0]])
+
+    def target(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data)
+        operations = _ints(given, 8 * given.ConsumeIntInRange(0, 4)).reshape(-1, 8)
+        index, constants = _ints(given, given.ConsumeIntInRange(0, 12)), _floats(given, given.ConsumeIntInRange(0, 24))
+        sizes = [tuple(_ints(given, 5).tolist()) for _ in range(given.ConsumeIntInRange(0, 2))]
+        registers = given.ConsumeIntInRange(3, 10)
+        try:
+            model = NativeModel(operations, index, constants, width=3, n_registers=registers, ensembles=sizes)
+            out = np.zeros((2, 1))
+            binding = NativeBinding(model, rows, [(given.ConsumeIntInRange(0, 10), out)])
+        except (ValueError, OverflowError):
+            return
+        binding.run()
+
+    return target
+
+
+def rules() -> Target:
+    """A compiled rule list: what is made ends, on every row."""
+
+    def target(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data)
+        strings = given.ConsumeBytes(8)
+        try:
+            program = RuleProgram(
+                start=given.ConsumeIntInRange(-3, 3),
+                code=_ints(given, 7 * given.ConsumeIntInRange(0, 8), -4, 30),
+                constants=_floats(given, given.ConsumeIntInRange(0, 6)),
+                codes=_ints(given, given.ConsumeIntInRange(0, 4), -2, 70),
+                strings=strings,
+                offsets=np.sort(_ints(given, given.ConsumeIntInRange(1, 4), 0, len(strings))).astype(np.int64),
+                n_rules=given.ConsumeIntInRange(0, 3),
+                n_numbers=3,
+                n_categories=1,
+                n_texts=1,
+            )
+        except ValueError:
+            return
+        program.match_one(FRAME.capsule)
+        program.match(FRAME.capsule, np.zeros(2, dtype=np.int32))
+
+    return target
+
+
+def drift() -> Target:
+    """A drift layout: what is made counts."""
+
+    def target(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data)
+        try:
+            counters = DriftCounters(
+                columns=_ints(given, 8 * given.ConsumeIntInRange(0, 4), -1, 20),
+                edges=_floats(given, given.ConsumeIntInRange(0, 10)),
+                codes=given.ConsumeBytes(given.ConsumeIntInRange(0, 20)),
+                size=given.ConsumeIntInRange(0, 60),
+                n_sums=given.ConsumeIntInRange(0, 3),
+                label_values=np.arange(given.ConsumeIntInRange(0, 3), dtype=np.int64),
+                rule_labels=_ints(given, given.ConsumeIntInRange(0, 3), -1, 4),
+                fallback_label=given.ConsumeIntInRange(-1, 3),
+            )
+        except (ValueError, OverflowError):
+            return
+        tiers, rule_index = np.array([1, 0], dtype=np.uint8), np.array([-1, 0], dtype=np.int32)
+        labels, scores = np.array([0, -1], dtype=np.int64), np.array([[0.2, 0.8], [np.nan, np.nan]])
+        try:
+            counters.observe(FRAME.capsule, tiers=tiers, rule_index=rule_index, label_index=labels, scores=scores)
+        except ValueError:
+            return
+        counters.snapshot()
+
+    return target
+
+
+def histogram() -> Target:
+    """A histogram as another process sends it; what is taken is written as it came."""
+
+    def target(data: bytes) -> None:
+        try:
+            made = Histogram.from_bytes(data)
+        except ValueError:
+            return
+        assert made.to_bytes() == data
+        made.percentile(99.0)
+        Histogram().merge(made)
+
+    return target
+
+
+def quality() -> Target:
+    """Labels, rules and calibration of a bundle's quality reference, however many there are."""
+
+    def target(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data)
+        labels = [f"l{i}" for i in range(given.ConsumeIntInRange(0, 300))]
+        maps = [
+            (
+                sorted(_floats(given, given.ConsumeIntInRange(0, 4)).tolist()),
+                np.abs(_floats(given, given.ConsumeIntInRange(0, 5))).tolist(),
+            )
+            for _ in range(given.ConsumeIntInRange(0, 4))
+        ]
+        try:
+            counters = QualityCounters(
+                labels, ["r"], given.ConsumeBytes(4), scored=given.ConsumeBool(), calibration=maps or None
+            )
+        except ValueError:
+            return
+        if labels:
+            scores = dict(zip(labels, _floats(given, len(labels)).tolist(), strict=True))
+            counters.count_model(labels[-1], scores)
+            counters.id_of_model(labels[0], scores)
+        counters.count_rule("r")
+        counters.counts()
+
+    return target
+
+
+def onnx_model() -> Target:
+    """The bytes of a model, looked through before ONNX Runtime sees them."""
+
+    def target(data: bytes) -> None:
+        try:
+            scan(data)
+        except EdgemlError:
+            return
+
+    return target
+
+
+# Name -> target, and inputs to begin with.
+TARGETS: dict[str, tuple[Callable[[], Target], list[bytes]]] = {
+    "json_records": (json_records, [b'{"records":[' + RECORD + b'],"id":"a","partial":true}', b'{"records":[{}]}']),
+    "json_record": (json_record, [RECORD, b"{}", b'{"x":null,"c":"gr\xc3\xb6\xc3\x9fe"}']),
+    "json_numbers": (json_numbers, [b"[1.5, -2, 3e-7]", b"[0,null,1]"]),
+    "features": (features, [bytes(range(256))]),
+    "native": (native, [bytes(range(256))]),
+    "rules": (rules, [bytes(range(256))]),
+    "drift": (drift, [bytes(range(256))]),
+    "histogram": (histogram, [Histogram().to_bytes()]),
+    "quality": (quality, [struct.pack("<16d", *range(16))]),
+    "onnx_model": (onnx_model, [b"\x08\x08:\x10\n\x06\x12\x01y\x22\x01A"]),
+}
+
+
+def main() -> None:
+    """Fuzzes one target, or asks it one input."""
+    name = sys.argv[1]
+    make, _ = TARGETS[name]
+    target = make()
+    if len(sys.argv) == 3 and Path(sys.argv[2]).is_file():
+        target(Path(sys.argv[2]).read_bytes())
+        print(json.dumps({"target": name, "input": sys.argv[2], "outcome": "came back"}))
+        return
+    atheris.Setup([sys.argv[0], *sys.argv[2:]], target)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
