@@ -54,6 +54,7 @@ BUDGETS = (
     ),
     Budget("B12", "memory after 100 swaps", "swap memory/after", "swap memory/before", 1.02, 1.0, at_most=True),
     Budget("B12", "memory after 1,000,000 requests", "request memory/after", "request memory/before", 1.02, 1.0, True),
+    Budget("B12", "the same, of random strings and sizes", "soak/after", "soak/before", 1.02, 1.0, at_most=True),
     Budget("B13", "p99 while warm bundles are swapped", "swap/warm swaps", "swap/steady", 2, 1.2, at_most=True),
     Budget("B13", "p99 while cold bundles are swapped", "swap/cold swaps", "swap/steady", 2, 1.2, at_most=True),
 )

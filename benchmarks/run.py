@@ -16,13 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import artifacts, environments, http_load, in_process, report, startup, swaps, watching, workloads
+from benchmarks import artifacts, environments, http_load, in_process, report, soak, startup, swaps, watching, workloads
 from benchmarks.measurement import Findings
 from benchmarks.service import Bench
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PARTS = ("in-process", "w4", "w5", "memory", "start", "swaps", "watching")
+PARTS = ("in-process", "w4", "w5", "memory", "start", "swaps", "soak", "watching")
 
 
 def main() -> None:
@@ -77,6 +77,11 @@ def main() -> None:
         swaps.measure(
             findings, folder=folder, root=ROOT, server_core=server_core, load_core=load_core, rounds=given.rounds,
             wrk=http_load.find_wrk(say), say=say,
+        )  # fmt: skip
+    if "soak" in parts:
+        soak.measure(
+            findings, folder=folder, root=ROOT, server_core=server_core, load_core=load_core,
+            wrk=http_load.find_wrk(say), expected=expected_labels()["w4"][0], say=say,
         )  # fmt: skip
     if "watching" in parts:
         watching.measure(
