@@ -16,6 +16,7 @@ import difflib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,25 @@ class InferredSchema:
         dtype = self.columns[0].dtype
         stacked = [_array(column, values[column.name]) for column in self.columns]
         return np.stack(stacked, axis=1) if not _is_object(dtype) else np.array(stacked, dtype=object).T
+
+    def altered(self, table: Table, column: Column, values: list[Any]) -> Table:
+        """A table with other values in one column: as ``table`` would make it, without making all the others again.
+
+        Args:
+            table: What ``table`` made.
+            column: The column.
+            values: One for each row, None for a missing one.
+        """
+        if isinstance(table, pd.DataFrame):
+            other = table.copy(deep=False)
+            series: Any = _series(column, values)
+            other.isetitem(self.columns.index(column), series)
+            return other
+        array = _array(column, values)
+        dtype = np.result_type(table.dtype, array.dtype) if not _is_object(table.dtype) else table.dtype
+        made = table.astype(dtype)
+        made[:, self.columns.index(column)] = array
+        return made
 
     def values(self, table: Table) -> dict[str, Any]:
         """The table's columns as ``RecordReader.read_columns`` takes them: arrays of numbers, or lists of objects.
@@ -373,13 +393,20 @@ def _probe(
     sample = found.records(X[:PROBE_ROWS])
     if not _bears(ask, found, sample):
         raise BuildError("the pipeline does not answer rows of its own training data; fit it on the data given as X")
-    for feature, entry in zip(found.schema.features, features, strict=True):
+    # One question for all of them, as most pipelines bear either all gaps or none; it costs as much as one for each.
+    gaps = {name: None for name in found.schema.names if "missing" not in overrides.get(name, {})}
+    all_missing = _bears(ask, found, [{**sample[0], **gaps}, *sample[1:]])
+    table = found.table(sample)
+    for feature, column, entry in zip(found.schema.features, found.columns, features, strict=True):
         override = overrides.get(feature.name, {})
         for policy, value in (("missing", None), ("unseen", _unknown_level(feature))):
             if policy in override or (policy == "unseen" and feature.kind != "category"):
                 continue
-            altered = [{**sample[0], feature.name: value}, *sample[1:]]
-            entry[policy] = "allow" if _bears(ask, found, altered) else "error"
+            if policy == "missing" and all_missing:
+                entry[policy] = "allow"
+                continue
+            altered = [value, *(record[feature.name] for record in sample[1:])]
+            entry[policy] = "allow" if _answers(ask, partial(found.altered, table, column, altered)) else "error"
         _settle_unseen(pipeline, found, feature, sample, entry, override)
 
 
@@ -415,11 +442,16 @@ def _unknown_level(feature: Feature) -> str:
 
 
 def _bears(ask: Callable[[Any], Any], found: InferredSchema, records: list[dict[str, Any]]) -> bool:
-    """Whether the pipeline answers, with numbers where it answers with numbers."""
+    """Whether the pipeline answers records, with numbers where it answers with numbers."""
+    return _answers(ask, lambda: found.table(records))
+
+
+def _answers(ask: Callable[[Any], Any], make: Callable[[], Table]) -> bool:
+    """Whether the pipeline answers the table that is made."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            answer = np.asarray(ask(found.table(records)))
+            answer = np.asarray(ask(make()))
         except Exception:  # whatever a pipeline raises is its way to refuse
             return False
     # A regression that answers NaN has not answered.
