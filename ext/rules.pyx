@@ -4,7 +4,9 @@
    negative target is to stop. `not` was taken down to the tests, so what is unknown is simply not held, on either side.
 2. Everything is checked once, when a program is made: kinds, columns, ranges, targets, depth of the stack. Matching
    then checks only that the frame has the columns.
-3. A program is never changed, so any number of threads may use one.
+3. Texts are looked through lazily: the first test of a row that needs a scan walks over the text once and notes what
+   all tests of that scan ask for.
+4. A program is never changed, so any number of threads may use one.
 """
 
 cimport cython
@@ -13,9 +15,10 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport fabs, isfinite, NAN
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy, memset
 
 from rule_sets cimport has_code, has_number, has_text, text_order
+from rule_texts cimport *
 
 
 cdef extern from "frame.h":
@@ -37,11 +40,6 @@ cdef extern from "frame.h":
         int32_t *codes
         edgeml_text *texts
         const char *arena
-
-
-# Of GNU, BSD, macOS and musl; takes linear time whatever the texts are. Python.h asks for it.
-cdef extern from "string.h" nogil:
-    void *memmem(const void *text, size_t length, const void *part, size_t part_length)
 
 
 # The kinds of instruction, in the order of the names in rules.pyi.
@@ -68,9 +66,14 @@ cdef enum:
     TEXT_STARTS
     TEXT_ENDS
     TEXT_CONTAINS
+    TEXT_STARTS_FOLDED
+    TEXT_ENDS_FOLDED
+    TEXT_FOUND
+    TEXT_FIRST
     TEXT_MISSING
     PUSH_COLUMN
     PUSH_CONSTANT
+    PUSH_COUNT
     ADD
     SUBTRACT
     MULTIPLY
@@ -89,10 +92,14 @@ cdef enum:
 KINDS = (
     "less_constant", "at_most_constant", "equal_constant", "less_column", "at_most_column", "equal_column", "within",
     "number_in", "number_missing", "top_less", "top_at_most", "top_equal", "top_in", "top_missing", "code_equal",
-    "code_in", "code_missing", "text_equal", "text_in", "text_starts", "text_ends", "text_contains", "text_missing",
-    "push_column", "push_constant", "add", "subtract", "multiply", "divide", "negate", "absolute", "smaller", "larger",
+    "code_in", "code_missing", "text_equal", "text_in", "text_starts", "text_ends", "text_contains",
+    "text_starts_folded", "text_ends_folded", "text_found", "text_first", "text_missing",
+    "push_column", "push_constant", "push_count", "add", "subtract", "multiply", "divide", "negate", "absolute", "smaller", "larger",
 )
+SCANS = ("words", "words_folded", "parts", "parts_folded", "expressions", "count_words", "count_characters")
 FIELDS = N_FIELDS
+SCAN_LIMIT = MAX_SCANS
+PATTERN_LIMIT = MAX_PATTERNS
 STACK = MAX_STACK
 INSTRUCTIONS = MAX_INSTRUCTIONS
 
@@ -100,8 +107,8 @@ INSTRUCTIONS = MAX_INSTRUCTIONS
 ctypedef struct instruction:
     int32_t kind
     int32_t flip  # 1: the test holds where its question is answered by no; missing values hold neither way
-    int64_t a  # column
-    int64_t b  # second column, code, or start in constants, codes or strings
+    int64_t a  # column, or scan
+    int64_t b  # second column, code, or start in constants, codes, strings or patterns
     int64_t count
     int32_t yes  # target: an instruction further on, or -2 - rule, or -1 for no rule
     int32_t no
@@ -121,6 +128,10 @@ ctypedef struct program:
     int64_t n_codes
     int64_t n_bytes
     int64_t n_strings
+    scan *scans
+    int32_t *patterns  # the string of each
+    int64_t n_scans
+    int64_t n_patterns
 
 
 cdef void *_copied(object array, str formats, Py_ssize_t itemsize, int64_t *count) except NULL:
@@ -146,39 +157,26 @@ cdef inline double _finite(double x) noexcept nogil:
     return x if isfinite(x) else NAN
 
 
-cdef bint _text_holds(const program *p, const instruction *step, const char *text, int64_t length) noexcept nogil:
-    cdef const char *part
-    cdef int64_t part_length
-    if step.kind == TEXT_IN:
-        return has_text(p.strings, p.offsets, step.b, step.count, text, length)
-    part = p.strings + p.offsets[step.b]
-    part_length = p.offsets[step.b + 1] - p.offsets[step.b]
-    if part_length > length:
-        return False
-    if step.kind == TEXT_EQUAL:
-        return part_length == length and memcmp(text, part, length) == 0
-    if step.kind == TEXT_STARTS:
-        return memcmp(text, part, part_length) == 0
-    if step.kind == TEXT_ENDS:
-        return memcmp(text + (length - part_length), part, part_length) == 0
-    return part_length == 0 or memmem(text, length, part, part_length) is not NULL
-
-
 @cython.cdivision(True)  # IEEE division: what is not finite becomes missing
-cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, int64_t row) noexcept nogil:
-    """The target that row ends at.
+cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, int64_t row) except? FAILED nogil:
+    """The target that row ends at; FAILED, with an exception, where a matcher of regular expressions raised one.
 
     Why nothing here reads or writes out of bounds: RuleProgram has checked that every column is below the counts that
-    the caller compared with the frame's, that b and count lie within their array, that targets lead forward to an
-    instruction with an empty stack, and that the stack holds what is popped and never more than MAX_STACK.
+    the caller compared with the frame's, that b and count lie within their array (for patterns: within
+    those of the scan, of which there are at most MAX_PATTERNS), that targets lead forward to an instruction with an
+    empty stack, and that the stack holds what is popped and never more than MAX_STACK.
     """
     cdef double stack[MAX_STACK]
     cdef int32_t at = start, kind, code
-    cdef int64_t top = 0, length
+    cdef int64_t top = 0, length, found
     cdef double x, y
     cdef bint holds
     cdef const instruction *step
     cdef const edgeml_text *text
+    cdef seen looked
+    if p.n_scans:
+        memset(looked.done, 0, sizeof(looked.done))
+        memset(looked.found, 0, ((p.n_patterns + 63) >> 6) * sizeof(uint64_t))
     while at >= 0:
         step = p.steps + at
         kind = step.kind
@@ -244,19 +242,41 @@ cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, in
                     else:
                         holds = x == y
                     holds = holds ^ step.flip and x == x and y == y
+            elif kind == TEXT_FOUND or kind == TEXT_FIRST:
+                text = frame.texts + (p.scans[step.a].column * frame.capacity + row)
+                holds = text.length >= 0
+                if holds:
+                    look(p.scans, step.a, frame.arena + text.offset, text.length, &looked)
+                    found = first_found(looked.found, step.b, step.count)
+                    holds = (found >= 0) ^ step.flip
+                    if holds and kind == TEXT_FIRST:
+                        return step.yes - <int32_t> found
             elif kind <= TEXT_MISSING:
                 text = frame.texts + (step.a * frame.capacity + row)
                 length = text.length
                 if kind == TEXT_MISSING:
                     holds = (length < 0) ^ step.flip
+                elif kind == TEXT_IN:
+                    holds = length >= 0 and has_text(
+                        p.strings, p.offsets, step.b, step.count, frame.arena + text.offset, length
+                    ) ^ step.flip
                 else:
-                    holds = length >= 0 and _text_holds(p, step, frame.arena + text.offset, length) ^ step.flip
+                    holds = length >= 0 and text_holds(
+                        kind - TEXT_EQUAL, frame.arena + text.offset, length,
+                        p.strings + p.offsets[step.b], p.offsets[step.b + 1] - p.offsets[step.b],
+                    ) ^ step.flip
             else:  # reckons, and goes on with the next instruction
                 if kind == PUSH_COLUMN:
                     stack[top] = frame.numbers[step.a * frame.capacity + row]
                     top += 1
                 elif kind == PUSH_CONSTANT:
                     stack[top] = step.low
+                    top += 1
+                elif kind == PUSH_COUNT:
+                    text = frame.texts + (p.scans[step.a].column * frame.capacity + row)
+                    if text.length >= 0:
+                        look(p.scans, step.a, frame.arena + text.offset, text.length, &looked)
+                    stack[top] = looked.counted[step.a] if text.length >= 0 else NAN
                     top += 1
                 elif kind == NEGATE:
                     stack[top - 1] = -stack[top - 1]
@@ -295,9 +315,11 @@ cdef class RuleProgram:
     cdef int64_t n_numbers
     cdef int64_t n_categories
     cdef int64_t n_texts
+    cdef tuple matchers  # keeps what the scans point to
 
     def __cinit__(
-        self, *, start, code, constants, codes, strings, offsets, n_rules, n_numbers, n_categories, n_texts
+        self, *, start, code, constants, codes, strings, offsets, n_rules, n_numbers, n_categories, n_texts,
+        scans=b"", patterns=b"", tuple matchers=()
     ):
         cdef int64_t n_fields = 0, n_offsets = 0
         cdef int32_t *fields = NULL
@@ -310,6 +332,9 @@ cdef class RuleProgram:
         self.p.offsets = <int64_t *> _copied(offsets, "lq", 8, &n_offsets)
         self.p.n_strings = n_offsets - 1
         self._check_pools()
+        self.matchers = matchers
+        if len(scans):
+            self._make_scans(scans, patterns)
         fields = <int32_t *> _copied(code, "il", 4, &n_fields)
         try:
             if n_fields % N_FIELDS or n_fields // N_FIELDS > MAX_INSTRUCTIONS:
@@ -322,6 +347,12 @@ cdef class RuleProgram:
             raise ValueError(f"start {start} is no target")
 
     def __dealloc__(self):
+        cdef int64_t i
+        for i in range(self.p.n_scans):
+            edgeml_words_free(self.p.scans[i].words)
+            edgeml_parts_free(self.p.scans[i].parts)
+        PyMem_Free(self.p.scans)
+        PyMem_Free(self.p.patterns)
         PyMem_Free(self.p.steps)
         PyMem_Free(self.p.constants)
         PyMem_Free(self.p.codes)
@@ -338,6 +369,36 @@ cdef class RuleProgram:
         for i in range(self.p.n_constants):
             if not isfinite(self.p.constants[i]):
                 raise ValueError(f"constant {i} is not finite")
+        return 0
+
+    cdef int _make_scans(self, object scans, object patterns) except -1:
+        cdef int64_t n = 0, i, n_matchers = 0
+        cdef int32_t *given = <int32_t *> _copied(scans, "il", 4, &n)
+        try:
+            self.p.patterns = <int32_t *> _copied(patterns, "il", 4, &self.p.n_patterns)
+            if n % 4 or n // 4 > MAX_SCANS or self.p.n_patterns > MAX_PATTERNS:
+                raise ValueError(f"{n} fields of scans are not 4 for each, or there are too many scans or patterns")
+            for i in range(self.p.n_patterns):
+                if not 0 <= self.p.patterns[i] < self.p.n_strings:
+                    raise ValueError(f"pattern {i}: string {self.p.patterns[i]} of {self.p.n_strings}")
+            self.p.scans = <scan *> PyMem_Malloc(n // 4 * sizeof(scan))
+            if self.p.scans is NULL:
+                raise MemoryError()
+            memset(self.p.scans, 0, n // 4 * sizeof(scan))
+            self.p.n_scans = n // 4
+            for i in range(self.p.n_scans):
+                if not 0 <= given[4 * i + 1] < self.n_texts:
+                    raise ValueError(f"scan {i}: column {given[4 * i + 1]} of {self.n_texts}")
+                if not 0 <= given[4 * i + 2] <= self.p.n_patterns - given[4 * i + 3] or given[4 * i + 3] < 0:
+                    raise ValueError(f"scan {i}: {given[4 * i + 3]} patterns from {given[4 * i + 2]} on")
+                if given[4 * i] == SCAN_EXPRESSIONS:
+                    if n_matchers >= len(self.matchers) or not callable(self.matchers[n_matchers]):
+                        raise ValueError(f"scan {i}: there is no matcher for it")
+                    self.p.scans[i].matcher = <PyObject *> self.matchers[n_matchers]
+                    n_matchers += 1
+                make_scan(self.p.scans + i, i, given + 4 * i, self.p.strings, self.p.offsets, self.p.patterns)
+        finally:
+            PyMem_Free(given)
         return 0
 
     cdef int _load(self, const int32_t *fields, int64_t n) except -1:
@@ -384,22 +445,35 @@ cdef class RuleProgram:
 
     cdef int _check_operands(self, int64_t i, instruction *step) except -1:
         cdef int32_t kind = step.kind
-        cdef int64_t columns = -1, pool = -1, width = 1, j
+        cdef int64_t columns = -1, pool = -1, width = 1, first, j
         if kind <= NUMBER_MISSING or kind == PUSH_COLUMN:
             columns = self.n_numbers
         elif CODE_EQUAL <= kind <= CODE_MISSING:
             columns = self.n_categories
+        elif kind == TEXT_FOUND or kind == TEXT_FIRST or kind == PUSH_COUNT:
+            columns = self.p.n_scans
         elif TEXT_EQUAL <= kind <= TEXT_MISSING:
             columns = self.n_texts
         if columns >= 0 and not 0 <= step.a < columns:
-            raise ValueError(f"instruction {i}: column {step.a} of {columns}")
+            what = "scan" if kind in (TEXT_FOUND, TEXT_FIRST, PUSH_COUNT) else "column"
+            raise ValueError(f"instruction {i}: {what} {step.a} of {columns}")
+        if kind == PUSH_COUNT and self.p.scans[step.a].kind < COUNT_WORDS:
+            raise ValueError(f"instruction {i}: scan {step.a} counts nothing")
+        if kind == TEXT_FOUND or kind == TEXT_FIRST:
+            first = self.p.scans[step.a].first
+            pool = self.p.scans[step.a].count
+            if step.count < 1 or not first <= step.b <= first + pool - step.count:
+                raise ValueError(f"instruction {i}: {step.count} patterns from {step.b} on are not of scan {step.a}")
+            if kind == TEXT_FIRST and (step.flip or step.yes > -2 or step.yes - step.count < -2 - self.n_rules):
+                raise ValueError(f"instruction {i}: no rule for each of {step.count} patterns")
+            return 0
         if LESS_COLUMN <= kind <= EQUAL_COLUMN:
             pool = self.n_numbers
         elif kind <= WITHIN or kind in (NUMBER_IN, TOP_IN, PUSH_CONSTANT):
             pool = self.p.n_constants
         elif kind == CODE_IN:
             pool = self.p.n_codes
-        elif TEXT_EQUAL <= kind <= TEXT_CONTAINS:
+        elif TEXT_EQUAL <= kind <= TEXT_ENDS_FOLDED:
             pool = self.p.n_strings
         if kind == WITHIN:
             width = 2
@@ -477,10 +551,22 @@ cdef class RuleProgram:
 
 cdef inline int64_t _effect(int32_t kind) noexcept:
     """By how much an instruction changes the depth of the stack."""
-    if kind == PUSH_COLUMN or kind == PUSH_CONSTANT:
+    if PUSH_COLUMN <= kind <= PUSH_COUNT:
         return 1
     if kind == TOP_IN or kind == TOP_MISSING or kind >= ADD and kind != NEGATE and kind != ABSOLUTE:
         return -1
     if TOP_LESS <= kind <= TOP_EQUAL:
         return -2
     return 0
+
+
+def fold(bytes text not None):
+    cdef const uint8_t *p = text
+    cdef const uint8_t *end = p + len(text)
+    cdef uint8_t one[4]
+    cdef int width = 0
+    parts = bytearray()
+    while p < end:
+        parts += (<char *> one)[:edgeml_fold_at(p, end, one, &width)]
+        p += width
+    return bytes(parts)

@@ -44,6 +44,8 @@ from edgeml.errors import BuildError, ParityError, RuleError, SchemaError
 from edgeml.runtime.prediction import TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
+from edgeml.runtime.regular_expressions import AT_LEAST as RE2_AT_LEAST
+from edgeml.runtime.regular_expressions import PACKAGE as RE2
 from edgeml.runtime.rules import RuleList
 
 STEPS = (
@@ -184,6 +186,8 @@ def build(
         rule_list = parse_rules(rules, inferred.schema, labels=list(predictor.labels) or None)
         _check_width(rule_list, predictor)
         rule_documents = rule_list.to_document()["rules"]
+        if rule_list.needs_re2:
+            candidate.config["requires"] |= {RE2: RE2_AT_LEAST}
         predictor = candidate.with_rules(rule_list)
     answers = predictor.predict_frame(check_frame)
     truth = None if y_check is None or not task.has_truth else task.truth(y_check)

@@ -72,6 +72,7 @@ _OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
 _REQUIRES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "edgeml": (_is_matching(_AT_LEAST), "a lowest version such as '>=0.1'"),
     "onnxruntime": (_is_matching(_AT_LEAST), "a lowest version such as '>=1.20'"),
+    "google-re2": (_is_matching(_AT_LEAST), "a lowest version such as '>=1.1'"),
     "opset": (lambda value: _is_object(value) and all(map(_is_count, value.values())), "an object of whole numbers"),
     "ir_version": (_is_count, "a whole number"),
     "memory_bytes": (_is_count, "a number of bytes"),
@@ -110,6 +111,7 @@ def check_requirements(
     *,
     edgeml_version: str,
     onnxruntime_version: str | None,
+    re2_version: str | None = None,
     memory_bytes: int | None = None,
 ) -> None:
     """Checks that this box can run a bundle.
@@ -118,18 +120,25 @@ def check_requirements(
         config: A config that ``check_config`` accepted.
         edgeml_version: Version of edgeml on this box.
         onnxruntime_version: Version of ONNX Runtime on this box; None where there is none.
+        re2_version: Version of google-re2 on this box, which rules with regular expressions need; None where there is
+            none.
         memory_bytes: Memory that the bundle may use on this box, in bytes; None where nobody knows.
 
     Raises:
         RequirementError: Something is too old, too small or missing; the message says what and what is needed.
     """
     requires = config["requires"]
-    for package, version in (("edgeml", edgeml_version), ("onnxruntime", onnxruntime_version)):
+    for package, version in (
+        ("edgeml", edgeml_version),
+        ("onnxruntime", onnxruntime_version),
+        ("google-re2", re2_version),
+    ):
         wanted = requires.get(package)
         if wanted is None:
             continue
         if version is None:
-            raise RequirementError(f"the bundle needs {package} {wanted}, and this box has none; install it")
+            remedy = "install edgeml[re2]" if package == "google-re2" else "install it"
+            raise RequirementError(f"the bundle needs {package} {wanted}, and this box has none; {remedy}")
         if _numbers(version) < _numbers(wanted):
             raise RequirementError(f"the bundle needs {package} {wanted}, and this box has {version}; update it")
     needed = requires.get("memory_bytes")

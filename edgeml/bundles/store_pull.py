@@ -208,6 +208,7 @@ class _Arriving:
             {"requires": requires},
             edgeml_version=_version("edgeml") or "0",
             onnxruntime_version=_version("onnxruntime") if "onnxruntime" in requires else None,
+            re2_version=_version("google-re2") if "google-re2" in requires else None,
         )
         release = Release(manifest.version, epoch=int(config.get("security_epoch", 0)))
         transitions.install(self._store.state(), manifest.name, self._digest, release)

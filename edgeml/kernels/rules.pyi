@@ -4,21 +4,36 @@
    however it came about, reads or writes out of bounds or runs without end.
 2. Tests are two-valued: each asks "is it surely so?" or, flipped, "is it surely not so?"; a missing value is neither.
 3. A program is never changed afterwards and may be used by any number of threads.
+4. A scan looks for all of its patterns in one pass over a text, when the first test of a row asks for one of them. It
+   allocates nothing, knows no locale, and takes a bounded time for each byte, whatever patterns and text are.
 
 Each instruction is seven int32: kind, flip (0 or 1), a, b, count, yes, no. ``a`` is a column; ``b`` and ``count`` say
 where in constants, codes or strings the operand is (``code_equal``: ``b`` is the code; ``..._column``: the second
 column; ``within``: two constants, both ends included; sets are sorted, strings by length and then bytes). ``yes`` and
 ``no`` are where to go: a later instruction, ``-1`` to stop without a rule, ``-2 - r`` to stop with rule r.
 
+Tests of scans have the number of the scan in ``a``, and in ``b`` and ``count`` patterns of it: ``text_found`` holds
+where one of them is found; ``text_first`` goes to rule r + k (where ``yes`` is that of rule r) for the first that is
+found, the k-th. ``push_count`` pushes what a scan (``a``) has counted.
+
 Kinds from ``push_column`` on are arithmetic: they work on a stack and go on with the next instruction (``yes`` and
 ``no`` are not read). Their result is missing where an operand is or where it would not be finite. The kinds
 ``top_...`` test what is on the stack and leave it empty; no target may need values on it.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, final
 
 KINDS: Final[tuple[str, ...]]
 """Names of the kinds of instruction, in the order of their numbers."""
+SCANS: Final[tuple[str, ...]]
+"""Names of the kinds of scan, in the order of their numbers: ``words`` (words, and phrases of several words whatever
+stands between these), ``parts`` (parts of a text), each exactly or folded (ignoring case); ``expressions``; and two
+that count."""
+SCAN_LIMIT: Final[int]
+"""Scans that a program may have."""
+PATTERN_LIMIT: Final[int]
+"""Patterns that all scans of a program may have together."""
 FIELDS: Final[int]
 """Fields of an instruction."""
 STACK: Final[int]
@@ -41,9 +56,13 @@ class RuleProgram:
         n_numbers: Number columns that a frame has at least.
         n_categories: Category columns that a frame has at least.
         n_texts: Text columns that a frame has at least.
+        scans: int32[4 m], flat: kind, column, first pattern and number of patterns (0 where the scan counts).
+        patterns: int32: the string of each pattern.
+        matchers: For each scan of kind ``expressions``, in order: called with a text's bytes, gives the numbers of its
+            patterns that are found, or None. It is called with the GIL, also from ``match``.
 
     Raises:
-        ValueError: Some operand is out of range; names the instruction.
+        ValueError: Some operand is out of range, or a pattern is empty or too long; names the instruction or scan.
     """
 
     def __init__(
@@ -59,6 +78,9 @@ class RuleProgram:
         n_numbers: int,
         n_categories: int,
         n_texts: int,
+        scans: Any = b"",
+        patterns: Any = b"",
+        matchers: tuple[Callable[[bytes], Any], ...] = (),
     ) -> None: ...
     def match_one(self, capsule: Any) -> int:
         """Index of the first rule that fires on row 0 of a frame, -1 where none does.
@@ -85,3 +107,10 @@ class RuleProgram:
         Raises:
             ValueError: This is no frame, it has fewer columns than the rules read, or ``out`` does not fit.
         """
+
+def fold(text: bytes) -> bytes:
+    """Folds case, one character to one: the common and simple folding of Unicode's CaseFolding.txt.
+
+    Args:
+        text: UTF-8; bytes that are none stay as they are.
+    """

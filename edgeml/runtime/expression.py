@@ -24,7 +24,9 @@ MAX_SET = 10_000
 RESERVED = frozenset(
     ("and", "or", "not", "in", "is", "missing", "between", "true", "false", "starts", "ends", "contains", "with")
 )
-FUNCTIONS = frozenset(("abs", "min", "max"))
+FUNCTIONS = ("abs", "min", "max", "length", "word_count")
+# Those that take a text; the others take numbers.
+TEXT_FUNCTIONS = frozenset(("length", "word_count"))
 
 # How tightly a node binds; an operand that binds less tightly stands in parentheses.
 OR, AND, NOT, COMPARISON, SUM, PRODUCT, SIGN, ATOM = range(1, 9)
@@ -86,7 +88,7 @@ class Negate(Node):
 
 @dataclass(frozen=True, slots=True)
 class Call(Node):
-    """``abs(x)``, ``min(x, y, ...)`` or ``max(x, y, ...)``."""
+    """``abs(x)``, ``min(x, y, ...)``, ``max(x, y, ...)``, ``length(text)`` or ``word_count(text)``."""
 
     function: str
     arguments: tuple[Node, ...]
@@ -134,13 +136,22 @@ class Missing(Node):
     negated: bool = False
 
 
+TextTest = Literal["starts with", "ends with", "contains", "contains word", "matches"]
+
+
 @dataclass(frozen=True, slots=True)
 class TextMatch(Node):
-    """``operand starts with "..."``, ``ends with`` or ``contains``."""
+    """``operand starts with "..."``, ``ends with``, ``contains``, ``contains word`` or ``matches``; true for any text.
+
+    Attributes:
+        texts: One string or more; those of ``matches`` are regular expressions.
+        folded: Whether it says ``ignoring case``.
+    """
 
     operand: Node
-    how: Literal["starts with", "ends with", "contains"]
-    text: str
+    how: TextTest
+    texts: tuple[str, ...]
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +270,9 @@ def format_expression(node: Node) -> str:
             return f"{_operand(operand, SUM)} between {_operand(low, SUM)} and {_operand(high, SUM)}"
         case Missing(operand, negated):
             return f"{_operand(operand, SUM)} {'is not missing' if negated else 'is missing'}"
-        case TextMatch(operand, how, text):
-            return f"{_operand(operand, SUM)} {how} {format_text(text)}"
+        case TextMatch(operand, how, texts, folded):
+            listed = format_text(texts[0]) if len(texts) == 1 else "{" + ", ".join(map(format_text, texts)) + "}"
+            return f"{_operand(operand, SUM)} {how} {listed}{' ignoring case' if folded else ''}"
         case Not(operand):
             return "not " + _operand(operand, NOT)
         case And(operands):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from edgeml.runtime.expression import (
     AND,
@@ -26,6 +26,7 @@ from edgeml.runtime.expression import (
     RESERVED,
     SIGN,
     SUM,
+    TEXT_FUNCTIONS,
     And,
     Arithmetic,
     Between,
@@ -43,6 +44,7 @@ from edgeml.runtime.expression import (
     Source,
     Text,
     TextMatch,
+    TextTest,
     Truth,
     children,
 )
@@ -80,7 +82,7 @@ _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _INFIX = {
     "or": OR,
     "and": AND,
-    **dict.fromkeys([*_COMPARISONS, "in", "not", "between", "is", "starts", "ends", "contains"], COMPARISON),
+    **dict.fromkeys([*_COMPARISONS, "in", "not", "between", "is", "starts", "ends", "contains", "matches"], COMPARISON),
     "+": SUM,
     "-": SUM,
     "*": PRODUCT,
@@ -134,6 +136,19 @@ class _Parser:
     def token(self) -> Token:
         return self.tokens[self.at]
 
+    @property
+    def joint(self) -> str:
+        """What joins the next token to an operand before it; ``matches`` is a word of the language only there."""
+        return "matches" if self.at_word("matches") else self.token.kind
+
+    def at_word(self, *words: str) -> bool:
+        """Whether the next tokens are these words, which are names anywhere else."""
+        next_ones = self.tokens[self.at : self.at + len(words)]
+        return len(next_ones) == len(words) and all(
+            token.kind == "name" and token.text == word and self.source.text[token.position] != "`"
+            for token, word in zip(next_ones, words, strict=True)
+        )
+
     def take(self) -> Token:
         token = self.tokens[self.at]
         self.at += token.kind != "end"
@@ -177,7 +192,7 @@ class _Parser:
         """An operand that binds at least so tightly, with all that follows it as tightly."""
         node = self.operand(least)
         compared = False
-        while (tightness := _INFIX.get(self.token.kind, 0)) >= max(least, OR):
+        while (tightness := _INFIX.get(self.joint, 0)) >= max(least, OR):
             sign = self.token
             if tightness == COMPARISON:
                 if compared:
@@ -222,11 +237,31 @@ class _Parser:
                 return Membership(node, self.items(), negated=True, position=where)
             self.expect("between", "'in' or 'between' after 'not'")
             return Not(self.between(node, where), position=where)
-        how: Literal["starts with", "ends with", "contains"] = "contains"
-        if sign.kind != "contains":
+        return self.text_match(node, sign)
+
+    def text_match(self, node: Node, sign: Token) -> TextMatch:
+        how: TextTest = "contains"
+        if sign.kind == "name":
+            how = "matches"
+        elif sign.kind != "contains":
             self.expect("with", f"'with' after {sign.kind!r}")
             how = "starts with" if sign.kind == "starts" else "ends with"
-        return TextMatch(node, how, self.expect("text", f"a string in quotes after {how!r}").text, position=where)
+        elif self.at_word("word"):
+            self.take()
+            how = "contains word"
+        if self.token.kind in _CLOSING:
+            opening = self.token
+            items = self.items()
+            texts = tuple(item.value for item in items if isinstance(item, Text))
+            if len(texts) < len(items):
+                raise self.source.error(opening.position, f"{how!r} takes strings in quotes only")
+        else:
+            texts = (self.expect("text", f"a string in quotes after {how!r}").text,)
+        folded = self.at_word("ignoring", "case")
+        if folded:
+            self.take()
+            self.take()
+        return TextMatch(node, how, texts, folded, position=sign.position)
 
     def between(self, node: Node, where: int) -> Between:
         low = self.expression(SUM)
@@ -308,7 +343,8 @@ class _Parser:
 
     def call(self, name: Token) -> Node:
         if name.text not in FUNCTIONS:
-            raise self.source.error(name.position, f"there is no function {name.text}; there are abs, min and max")
+            known = ", ".join(FUNCTIONS[:-1]) + f" and {FUNCTIONS[-1]}"
+            raise self.source.error(name.position, f"there is no function {name.text}; there are {known}")
         opening = self.take()
         self.nest(opening.position)
         arguments = [self.expression(OR)]
@@ -316,8 +352,9 @@ class _Parser:
             arguments.append(self.expression(OR))
         self.expect(")", "',' or ')'")
         self.nest(opening.position, -1)
-        if (len(arguments) == 1) != (name.text == "abs"):
-            wanted = "takes one number" if name.text == "abs" else "takes two numbers or more"
+        if (len(arguments) == 1) != (name.text not in ("min", "max")):
+            one = "one text" if name.text in TEXT_FUNCTIONS else "one number"
+            wanted = "takes two numbers or more" if name.text in ("min", "max") else f"takes {one}"
             raise self.source.error(name.position, f"{name.text}() {wanted}, got {len(arguments)}")
         return Call(name.text, tuple(arguments), position=name.position)
 

@@ -5,14 +5,17 @@
    condition that never holds.
 3. What is a condition (a comparison, ``and``, ``or``, ``not``) is no value, and the other way round; only a boolean
    feature and ``true`` and ``false`` are both.
+4. What a text is searched for is bounded, so that the tables of the search are.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from edgeml.runtime.expression import (
     RESERVED,
+    TEXT_FUNCTIONS,
     And,
     Arithmetic,
     Between,
@@ -29,11 +32,13 @@ from edgeml.runtime.expression import (
     Source,
     Text,
     TextMatch,
+    TextTest,
     Truth,
     format_name,
     format_text,
     nearest,
 )
+from edgeml.runtime.regular_expressions import expression_fault, literals_of
 from edgeml.runtime.schema import Feature, Schema
 
 Type = Literal["number", "boolean", "category", "text", "string", "condition"]
@@ -46,6 +51,11 @@ _WORDS: dict[Type, str] = {
     "string": "a string",
     "condition": "a condition",
 }
+# A text that is looked for among others: longer ones would make the tables of a scan large.
+MAX_TEXT = 1_000
+MAX_WORDS_TEXT = 250
+MAX_WORDS = 32
+
 _ORDERING = frozenset(("<", "<=", ">", ">="))
 
 
@@ -61,6 +71,29 @@ def check_condition(root: Node, schema: Schema, source: Source) -> None:
         RuleError: A name is unknown or kinds do not fit; the message shows where.
     """
     _Checker(schema, source).condition(root)
+
+
+def text_fault(how: TextTest, text: str, folded: bool, *, alone: bool) -> str:
+    """What is wrong with a text that a condition looks for; an empty string where nothing is.
+
+    Args:
+        how: The test.
+        text: What it looks for.
+        folded: Whether the test ignores case.
+        alone: Whether it looks for this text only.
+    """
+    if how == "matches":
+        return "" if literals_of(text) else expression_fault(text)
+    if how != "contains word":
+        if not text and (folded or not alone):
+            return "every text has this; remove it"
+        return f"at most {MAX_TEXT} characters" if len(text) > MAX_TEXT and (folded or not alone) else ""
+    words = re.findall(r"\w+", text)
+    if not words or not re.fullmatch(r"\w(.*\w)?", text, re.DOTALL):
+        return "a word begins and ends with a letter, a digit or _; look for anything else with 'contains'"
+    if len(text) > MAX_WORDS_TEXT or len(words) > MAX_WORDS:
+        return f"at most {MAX_WORDS_TEXT} characters and {MAX_WORDS} words"
+    return ""
 
 
 class _Checker:
@@ -106,6 +139,13 @@ class _Checker:
                 for operand in operands:
                     self.number(operand, operators[0])
                 return "number"
+            case Call(function, (text,)) if function in TEXT_FUNCTIONS:
+                given = self.type_of(text)
+                if given != "text":
+                    raise self.source.error(
+                        text.position, f"{function}() takes a text feature; this is {self.named(text, given)}"
+                    )
+                return "number"
             case Call(function, arguments):
                 for argument in arguments:
                     self.number(argument, f"{function}()")
@@ -145,13 +185,17 @@ class _Checker:
                     raise self.source.error(
                         node.position, f"'is missing' follows a feature or a number, not {_WORDS[kind]}"
                     )
-            case TextMatch(operand, how):
+            case TextMatch(operand, how, texts, folded):
                 kind = self.type_of(operand)
                 if kind != "text":
                     hint = "; list its levels with 'in'" if kind == "category" else ""
                     raise self.source.error(
                         node.position, f"{how!r} follows a text; this is {self.named(operand, kind)}{hint}"
                     )
+                for text in texts:
+                    wrong = text_fault(how, text, folded, alone=len(texts) == 1)
+                    if wrong:
+                        raise self.source.error(node.position, f"{format_text(text[:60])}: {wrong}")
             case _:
                 kind = self.type_of(node)
                 if kind != "boolean":

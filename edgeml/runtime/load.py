@@ -56,6 +56,7 @@ def _check_versions(bundle: Bundle, *, native: bool) -> None:
         {"requires": needed},
         edgeml_version=_version("edgeml") or "0",
         onnxruntime_version=_version("onnxruntime") if "onnxruntime" in needed else None,
+        re2_version=_version("google-re2") if "google-re2" in needed else None,
     )
 
 

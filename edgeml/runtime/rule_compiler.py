@@ -5,6 +5,8 @@
    "is it surely not so?", and two values do the work of three.
 2. A program is made from its end: where a test leads is known before the test is made, so nothing is patched.
 3. What is common is one instruction (feature against number, level, set); any other arithmetic goes over a stack.
+4. What is looked for in texts is planned before (``text_scans.py``); rules in a row that each ask for one word or part
+   of the same scan are one instruction together.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgeml.errors import RuleError
-from edgeml.kernels.rules import FIELDS, INSTRUCTIONS, KINDS, RuleProgram
+from edgeml.kernels.rules import FIELDS, INSTRUCTIONS, KINDS, RuleProgram, fold
 from edgeml.runtime.expression import (
     And,
     Arithmetic,
@@ -35,10 +37,18 @@ from edgeml.runtime.expression import (
     Truth,
 )
 from edgeml.runtime.schema import Schema
+from edgeml.runtime.text_scans import Found, TextScans, texts_of
 
 _KIND = {name: number for number, name in enumerate(KINDS)}
 _ARITHMETIC = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "min": "smaller", "max": "larger"}
-_TEXT_TESTS = {"starts with": "text_starts", "ends with": "text_ends", "contains": "text_contains"}
+_TEXT_TESTS = {
+    ("starts with", False): "text_starts",
+    ("starts with", True): "text_starts_folded",
+    ("ends with", False): "text_ends",
+    ("ends with", True): "text_ends_folded",
+    ("contains", False): "text_contains",
+    ("matches", False): "text_contains",
+}
 # Comparison -> the test that answers it, whether the sides change places, whether the answer is turned round.
 _TESTS = {
     "<": ("less", False, False),
@@ -59,20 +69,31 @@ def compile_rules(conditions: Sequence[Node], schema: Schema) -> RuleProgram:
         schema: What a record looks like.
 
     Raises:
-        RuleError: Together they make more instructions than a program may have.
+        RuleError: Together they make more instructions than a program may have, or look for too much in texts.
+        RequirementError: They need RE2, and it is not here.
     """
-    made = _Program(schema)
+    made = _Program(schema, TextScans(conditions, schema))
     start = _NO_RULE
-    for index in range(len(conditions) - 1, -1, -1):
-        start = made.condition(conditions[index], False, -2 - index, start)
-    return made.finish(start, len(conditions))
+    index = len(conditions) - 1
+    while index >= 0:
+        first = made.run(conditions, index)
+        if first < index:
+            start = made.first_of(conditions[first : index + 1], first, start)
+        else:
+            start = made.condition(conditions[index], False, -2 - index, start)
+        index = first - 1
+    try:
+        return made.finish(start, len(conditions))
+    except ValueError as error:
+        raise RuleError(f"the rules cannot be compiled: {error}; use fewer or shorter texts") from error
 
 
 class _Program:
     """The instructions so far, the last one first; a target is the place of an instruction in that list."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, scans: TextScans) -> None:
         self.schema = schema
+        self.scans = scans
         self.code: list[tuple[int, ...]] = []
         self.constants: list[float] = []
         self.codes: list[int] = []
@@ -81,6 +102,7 @@ class _Program:
 
     def finish(self, start: int, n_rules: int) -> RuleProgram:
         last = len(self.code) - 1
+        patterns = [self.string(text) for text in self.scans.patterns]
         code = np.array(self.code[::-1], dtype=np.int32).reshape(-1, FIELDS)
         for column in (FIELDS - 2, FIELDS - 1):
             targets = code[:, column]
@@ -99,6 +121,9 @@ class _Program:
             n_numbers=banks.count("number"),
             n_categories=banks.count("category"),
             n_texts=banks.count("text"),
+            scans=np.array(self.scans.fields(), dtype=np.int32).reshape(-1),
+            patterns=np.array(patterns, dtype=np.int32),
+            matchers=self.scans.matchers(),
         )
 
     def add(self, kind: str, flip: bool, a: int, b: int, count: int, yes: int, no: int) -> int:
@@ -112,6 +137,27 @@ class _Program:
 
     def bank(self, node: Node) -> str:
         return self.schema.slots[node.name].bank if isinstance(node, Field) else "number"
+
+    def found(self, node: Node) -> Found | None:
+        """What of a scan a rule's whole condition is, None where it is something else or more than one text."""
+        found = self.scans.found(node) if isinstance(node, TextMatch) else None
+        return found if found is not None and found.count == 1 else None
+
+    def run(self, conditions: Sequence[Node], last: int) -> int:
+        """The first of the conditions up to the last whose texts stand side by side in one scan."""
+        first, after = last, self.found(conditions[last])
+        while after is not None and first > 0:
+            before = self.found(conditions[first - 1])
+            if before is None or before.scan != after.scan or before.first + 1 != after.first:
+                break
+            first, after = first - 1, before
+        return first
+
+    def first_of(self, conditions: Sequence[Node], rule: int, no: int) -> int:
+        """One test for rules in a row, each true where its text is found."""
+        found = self.found(conditions[0])
+        assert found is not None
+        return self.add("text_first", False, found.scan, found.first, len(conditions), -2 - rule, no)
 
     # Conditions: each method gives the place where the condition is to be entered.
 
@@ -154,11 +200,24 @@ class _Program:
                     name = {"number": "number_missing", "category": "code_missing", "text": "text_missing"}
                     return self.add(name[self.bank(operand)], flip, self.column(operand), 0, 0, yes, no)
                 return self.over_stack("top_missing", [operand], flip, yes, no)
-            case TextMatch(Field() as operand, how, text):
-                return self.add(_TEXT_TESTS[how], flip, self.column(operand), self.string(text), 0, yes, no)
+            case TextMatch():
+                return self.text_match(node, flip, yes, no)
             case Truth(value):
                 return yes if value != flip else no
         return self.comparison(node, "==", Truth(True), flip, yes, no)
+
+    def text_match(self, node: TextMatch, flip: bool, yes: int, no: int) -> int:
+        found = self.scans.found(node)
+        if found is not None:
+            return self.add("text_found", flip, found.scan, found.first, found.count, yes, no)
+        assert isinstance(node.operand, Field)
+        kind = _TEXT_TESTS[node.how, node.folded]
+        entry = yes if flip else no
+        for text in reversed(texts_of(node)):
+            ways = (entry, no) if flip else (yes, entry)
+            part = self.add_string(fold(text.encode()) if node.folded else text.encode())
+            entry = self.add(kind, flip, self.column(node.operand), part, 0, *ways)
+        return entry
 
     def comparison(self, left: Node, operator: str, right: Node, flip: bool, yes: int, no: int) -> int:
         test, exchanged, turned = _TESTS[operator]
@@ -224,6 +283,8 @@ class _Program:
             case Negate(operand):
                 self.value(operand, steps)
                 steps.append(("negate", 0, 0))
+            case Call("length" | "word_count" as function, (Field() as text,)):
+                steps.append(("push_count", self.scans.counted(function, self.column(text)), 0))
             case Call("abs", arguments):
                 self.value(arguments[0], steps)
                 steps.append(("absolute", 0, 0))
@@ -243,7 +304,10 @@ class _Program:
         return len(self.constants) - 1
 
     def string(self, text: str) -> int:
-        self.strings.append(text.encode())
+        return self.add_string(text.encode())
+
+    def add_string(self, text: bytes) -> int:
+        self.strings.append(text)
         return len(self.strings) - 1
 
     def codes_of(self, node: Field) -> dict[str, int]:

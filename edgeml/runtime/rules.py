@@ -27,6 +27,7 @@ from edgeml.runtime.expression_types import check_condition
 from edgeml.runtime.prediction import Label
 from edgeml.runtime.rule_compiler import compile_rules
 from edgeml.runtime.schema import Schema
+from edgeml.runtime.text_scans import needs_re2
 
 MAX_RULES = 10_000
 # All conditions together; a bundle's rules.json is no larger than this either.
@@ -90,12 +91,14 @@ class RuleList:
         match: Called with a frame's capsule and an int32 array of one value for each row, which is filled with the
             index of the first rule that is true for the row, or -1; gives the number of rows that a rule was true
             for. Works without the GIL.
+        needs_re2: Whether a condition has a regular expression, for which a box needs RE2.
     """
 
-    __slots__ = ("match", "match_one", "rules")
+    __slots__ = ("match", "match_one", "needs_re2", "rules")
 
-    def __init__(self, rules: Sequence[Rule], program: RuleProgram) -> None:
+    def __init__(self, rules: Sequence[Rule], program: RuleProgram, *, needs_re2: bool = False) -> None:
         self.rules: tuple[Rule, ...] = tuple(rules)
+        self.needs_re2 = needs_re2
         self.match_one: Callable[[Any], int] = program.match_one
         self.match: Callable[[Any, NDArray[Any]], int] = program.match
 
@@ -114,6 +117,7 @@ class RuleList:
 
         Raises:
             RuleError: Something is wrong; the message names the rule and, in a condition, shows where.
+            RequirementError: A condition needs RE2, and it is not here.
         """
         if not isinstance(document, Mapping) or "rules" not in document:
             raise RuleError('expected an object {"rules": [...]}')
@@ -141,7 +145,7 @@ class RuleList:
             check_condition(tree, schema, Source(reader.text, reader.id))
             conditions.append(tree)
             rules.append(reader.rule(format_expression(tree)))
-        return cls(rules, compile_rules(conditions, schema))
+        return cls(rules, compile_rules(conditions, schema), needs_re2=any(map(needs_re2, conditions)))
 
     def to_document(self) -> dict[str, Any]:
         """The JSON form with canonical conditions; ``from_document`` reads it back as equal rules."""

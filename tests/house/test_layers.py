@@ -41,6 +41,7 @@ THIRD_PARTY = {
     "onnxruntime": {"runtime/onnx_session.py"},
     "pandas": {"builder"},
     "prometheus_client": {"supervisor/metrics.py"},
+    "re2": {"runtime/regular_expressions.py"},
     "rich": {"cli"},
     "scipy": {"builder/export_kernels.py", "builder/feature_steps.py"},
     "skl2onnx": {"builder/export_skl2onnx.py"},

@@ -5,6 +5,7 @@ simply a string that equals none of the levels.
 """
 
 import math
+import re
 
 from edgeml.runtime.expression import (
     And,
@@ -39,6 +40,8 @@ def value_of(node, record):
             given = [value_of(argument, record) for argument in arguments]
             if None in given:
                 return None
+            if function in ("length", "word_count"):
+                return len(given[0]) if function == "length" else len(re.findall(r"\w+", given[0]))
             return abs(given[0]) if function == "abs" else {"min": min, "max": max}[function](given)
         case Arithmetic(operands, operators):
             total = value_of(operands[0], record)
@@ -85,6 +88,27 @@ def disjunction(truths):
     return negation(conjunction([negation(truth) for truth in truths]))
 
 
+def fold(text):
+    """Simple folding: each character to one character."""
+    return "".join(
+        next((changed for changed in (mark.casefold(), mark.lower()) if len(changed) == 1), mark) for mark in text
+    )
+
+
+def text_truth(value, how, text, folded):
+    """Whether a text passes a test of one string."""
+    if how == "contains word":
+        words, wanted = (re.findall(r"\w+", part) for part in (value, text))
+        if folded:
+            words, wanted = list(map(fold, words)), list(map(fold, wanted))
+        return any(words[at : at + len(wanted)] == wanted for at in range(len(words)))
+    if how == "matches":
+        return re.search(text, value, re.IGNORECASE if folded else 0) is not None
+    if folded:
+        value, text = fold(value), fold(text)
+    return {"starts with": str.startswith, "ends with": str.endswith, "contains": str.__contains__}[how](value, text)
+
+
 def truth_of(node, record):
     """True, False or None (unknown)."""
     match node:
@@ -106,12 +130,9 @@ def truth_of(node, record):
             return negation(found) if negated else found
         case Missing(operand, negated):
             return (value_of(operand, record) is None) != negated
-        case TextMatch(operand, how, text):
+        case TextMatch(operand, how, texts, folded):
             value = value_of(operand, record)
-            if value is None:
-                return None
-            tests = {"starts with": str.startswith, "ends with": str.endswith, "contains": str.__contains__}
-            return tests[how](value, text)
+            return None if value is None else any(text_truth(value, how, text, folded) for text in texts)
         case Truth() | Field():
             return value_of(node, record)
     raise AssertionError(node)

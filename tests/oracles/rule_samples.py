@@ -38,7 +38,21 @@ SCHEMA = Schema(
     )
 )
 NUMBERS = [-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 1e300, -1e300, 1e-300]
-TEXTS = ["", "a", "ab", "aba", "abab", "blå", "\n", "日本", "a\0b"]
+TEXTS = [
+    "",
+    "a",
+    "ab",
+    "aba",
+    "abab",
+    "blå",
+    "\n",
+    "日本",
+    "a\0b",
+    "Ab, aba",
+    "BLÅ-AB a",
+    "\u212aelvin ſ",
+    "ab ab aba ab",
+]
 
 numbers = st.sampled_from(NUMBERS) | st.floats(allow_nan=False, allow_infinity=False)
 literals = st.builds(Number, numbers)
@@ -67,6 +81,7 @@ def bigger_values(inner):
         st.builds(Negate, inner.filter(lambda node: not isinstance(node, Number)))
         | st.builds(lambda operand: Call("abs", (operand,)), inner)
         | st.builds(Call, st.sampled_from(["min", "max"]), tuples(inner, 2, 3))
+        | st.builds(lambda name, text: Call(name, (text,)), st.sampled_from(["length", "word_count"]), text_fields)
         | chains(inner, st.sampled_from("+-"), Arithmetic)
         | chains(inner, st.sampled_from("*/"), Arithmetic)
     )
@@ -88,6 +103,20 @@ def category_tests(draw):
     )
 
 
+filled_texts = texts.filter(bool)
+text_tests = (
+    st.builds(
+        TextMatch, text_fields, st.sampled_from(["starts with", "ends with", "contains"]), tuples(filled_texts), flags
+    )
+    | st.builds(
+        TextMatch,
+        text_fields,
+        st.just("contains word"),
+        tuples(st.sampled_from(["a", "ab", "aba", "AB", "blå", "ab aba", "ab ab", "Kelvin", "a-ab", "日本", "aba ab"])),
+        flags,
+    )
+    | st.builds(TextMatch, text_fields, st.just("matches"), tuples(st.sampled_from(["ab", "blå|B", "a|aba"])), flags)
+)
 tests = (
     chains(values, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), Comparison)
     | chains(number_fields | literals, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), Comparison)
@@ -100,7 +129,8 @@ tests = (
     | category_tests()
     | st.builds(lambda f, t, s: Comparison((f, t), (s,)), text_fields, text_literals, st.sampled_from(["==", "!="]))
     | st.builds(Membership, text_fields, tuples(text_literals, 1, 6), flags)
-    | st.builds(TextMatch, text_fields, st.sampled_from(["starts with", "ends with", "contains"]), texts)
+    | st.builds(TextMatch, text_fields, st.sampled_from(["starts with", "ends with", "contains"]), tuples(texts, 1, 1))
+    | text_tests
     | boolean_fields
     | st.builds(Truth, flags)
 )
