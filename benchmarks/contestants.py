@@ -12,7 +12,7 @@ from benchmarks.measurement import UNWATCHED
 from benchmarks.servers import Recipe, free_port
 
 # Name in the table -> folder under benchmarks/peers
-PROBES = {"onnxruntime": "onnxruntime", "scikit-learn": "scikit_learn"}
+PROBES = {"onnxruntime": "onnxruntime", "scikit-learn": "scikit_learn", "word finders": "word_finders"}
 PEER_SERVICES = {
     "w4": {
         "FastAPI": "fastapi",
@@ -28,6 +28,8 @@ def probe_command(who: str, python: str | Path, folder: Path) -> list[str]:
     """The command line of an in-process contestant."""
     if who == "edgeml":
         return [str(python), "-m", "benchmarks.probes.edgeml_probe", str(folder)]
+    if who == "words":
+        return [str(python), "-m", "benchmarks.probes.words_probe"]
     if who == "watching":
         return [sys.executable, "-m", "benchmarks.probes.watching_probe", str(folder)]
     peer = PROBES[who]

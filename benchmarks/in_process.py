@@ -1,9 +1,9 @@
-"""One record, or a thousand, without a server: B1 to B5.
+"""One record, or a thousand, without a server: B1 to B5, and B7.
 
 1. Every contestant is a process of its own in its own environment, pinned to the server core; one runs, the others
    sleep.
-2. Before the clock starts, all contestants of a task answer all prepared rows. edgeml must give scikit-learn's labels,
-   or nothing is measured; what another contestant answers differently is noted.
+2. Before the clock starts, all contestants of a task answer all prepared rows. edgeml must give scikit-learn's labels
+   (in W3: the words that ``re`` finds), or nothing is measured; what another contestant answers differently is noted.
 3. Rounds interleave: round k of all contestants, then round k + 1.
 """
 
@@ -34,6 +34,20 @@ TASKS: dict[str, list[tuple[str, str, str]]] = {
     for model in ("lr", "trees")
 }
 TASKS["w1_rule_one"] = [("edgeml", "edgeml", "w1_rule_one")]
+TASKS["w3_words"] = [
+    ("edgeml", "words", "w3_words"),
+    ("google-re2 Set", "word finders", "w3_words/re2"),
+    ("pyahocorasick", "word finders", "w3_words/pyahocorasick"),
+    ("ahocorasick_rs", "word finders", "w3_words/ahocorasick_rs"),
+    ("re", "word finders", "w3_words/re"),
+]
+TASKS["w3_words_folded"] = [
+    ("edgeml", "words", "w3_words_folded"),
+    ("google-re2 Set", "word finders", "w3_words_folded/re2"),
+    ("re", "word finders", "w3_words_folded/re"),
+]
+# Whose answers are right: the first of these that takes part.
+JUDGES = ("scikit-learn", "re")
 
 
 class Probe:
@@ -91,7 +105,7 @@ def start_probes(
     for name in sorted(who):
         try:
             python: Path | str = sys.executable
-            if name != "edgeml":
+            if name in contestants.PROBES:
                 python = environments.ensure(contestants.PROBES[name], say)
             say(f"starting {name}")
             probes[name] = Probe(name, python, folder=folder, core=core, root=root)
@@ -158,12 +172,13 @@ def _round(probe: Probe, work: str, seconds: float) -> Callable[[], dict[str, An
 
 
 def _agree(task: str, answers: dict[str, list[int]], findings: Findings, say: Say) -> bool:
-    """Compares all contestants with scikit-learn; gives whether edgeml may be measured."""
-    truth = answers.get("scikit-learn")
+    """Compares all contestants with the judge; gives whether edgeml may be measured."""
+    judge = next((name for name in JUDGES if name in answers), "")
+    truth = answers.get(judge)
     for name, labels in answers.items():
         different = sum(a != b for a, b in zip(labels, truth, strict=True)) if truth is not None else 0
         if different:
-            findings.notes.append(f"{task}: {name} gives {different} of {len(labels)} labels unlike scikit-learn")
+            findings.notes.append(f"{task}: {name} gives {different} of {len(labels)} answers unlike {judge}")
             say(findings.notes[-1])
             if name == "edgeml":
                 findings.gaps[f"{task}/edgeml"] = "wrong answers are not measured"

@@ -22,7 +22,7 @@ from benchmarks.service import Bench
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PARTS = ("in-process", "w4", "w5", "memory", "start", "swaps", "soak", "watching")
+PARTS = ("in-process", "w3", "w4", "w5", "memory", "start", "swaps", "soak", "watching")
 
 
 def main() -> None:
@@ -44,13 +44,16 @@ def main() -> None:
         print(f"[{time.monotonic() - began:6.1f} s] {text}", file=sys.stderr, flush=True)
 
     folder = artifacts.FOLDER
-    artifacts.make_peers(folder, say)
-    artifacts.make_bundles(folder, say)
+    folder.mkdir(parents=True, exist_ok=True)
+    if set(parts) != {"w3"}:  # which needs no model
+        artifacts.make_peers(folder, say)
+        artifacts.make_bundles(folder, say)
     findings = Findings()
     server_core, load_core = cores[0], cores[-1]
-    if "in-process" in parts:
+    tasks = [task for task in in_process.TASKS if ("w3" if task.startswith("w3") else "in-process") in parts]
+    if tasks:
         in_process.measure(
-            list(in_process.TASKS), findings, folder=folder, core=server_core, root=ROOT, rounds=given.rounds,
+            tasks, findings, folder=folder, core=server_core, root=ROOT, rounds=given.rounds,
             seconds=given.seconds, say=say,
         )  # fmt: skip
     if {"w4", "w5", "memory"} & set(parts):

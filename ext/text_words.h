@@ -139,26 +139,33 @@ static void edgeml_known_word(const edgeml_words *w, int32_t word, edgeml_readin
         state = w->phrases[state].link;
 }
 
-/* Folds a word of the text first: one that is not short or not ASCII. */
-static int32_t edgeml_find_folded(const edgeml_words *w, const uint8_t *p, int64_t length) {
-    uint8_t folded[EDGEML_MAX_WORD + 8];
-    const uint8_t *end = p + length;
-    int64_t n = 0;
-    while (p < end) {
-        int width;
-        if (n > w->longest) return -1;
-        n += edgeml_fold_at(p, end, folded + n, &width);
-        p += width;
-    }
-    if (n > w->longest) return -1;
-    return edgeml_find_word(w, folded, n, edgeml_load_head(folded, n, sizeof folded));
-}
-
 /* Small letters for the capital letters of eight ASCII bytes. */
 static inline uint64_t edgeml_lower8(uint64_t x) {
     const uint64_t ones = 0x0101010101010101u;
     uint64_t from_a = x + ones * (128 - 'A'), beyond_z = x + ones * (127 - 'Z');
     return x | ((from_a & ~beyond_z & ones * 128) >> 2);
+}
+
+/* Folds a word of the text first: one that is not short or not ASCII. */
+static int32_t edgeml_find_folded(const edgeml_words *w, const uint8_t *p, int64_t length) {
+    uint8_t folded[EDGEML_MAX_WORD + 16];
+    const uint8_t *end = p + length;
+    uint64_t word;
+    int64_t n = 0;
+    while (p < end) {
+        int width = 8;
+        if (n > w->longest) return -1;
+        if (end - p >= 8 && (memcpy(&word, p, 8), (word & 0x8080808080808080u) == 0)) {
+            word = edgeml_lower8(word);
+            memcpy(folded + n, &word, 8);
+            n += 8;
+        } else {
+            n += edgeml_fold_at(p, end, folded + n, &width);
+        }
+        p += width;
+    }
+    if (n > w->longest) return -1;
+    return edgeml_find_word(w, folded, n, edgeml_load_head(folded, n, sizeof folded));
 }
 
 static inline void edgeml_read_word(const edgeml_words *w, edgeml_reading *r, int64_t start, int64_t stop) {

@@ -1,4 +1,4 @@
-/* Made by make_word_tables.py from Unicode 14.0.0; change that, not this. */
+/* Made by generators/word_tables.py from Unicode 14.0.0; do not edit. */
 #ifndef EDGEML_WORD_TABLES_H
 #define EDGEML_WORD_TABLES_H
 

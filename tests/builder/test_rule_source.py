@@ -57,9 +57,9 @@ def test_rules_of_the_models_that_come_along():
 
 def test_examples_of_the_document():
     blocks = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
-    assert [len(parsed(block)) for block in blocks] == [3, 6]
+    assert [len(parsed(block)) for block in blocks] == [3, 7]
     assert parsed(blocks[0])[0].score == 0.99 and parsed(blocks[0])[1].abstains
-    assert parsed(blocks[1])[5].when == "true"
+    assert parsed(blocks[1])[6].when == "true"
 
 
 def test_the_error_of_the_document_is_the_real_one():
@@ -77,6 +77,7 @@ def test_the_grammar_table_of_the_document():
             Feature("smoker", "boolean"),
             Feature("island", "category", levels=("Biscoe", "Dream")),
             Feature("name", "text"),
+            Feature("remark", "text"),
         )
     )
     rows = {cells[1].strip(): cells[2] for line in DOCUMENT.splitlines() if len(cells := line.split("|")) == 5}
@@ -85,9 +86,18 @@ def test_the_grammar_table_of_the_document():
         for form in ("order", "equality", "set", "range", "missing", "text", "boolean", "`not`", "`and`", "`or`")
         for text in re.findall(r"`([^`]+)`", rows[form])
     ]
-    assert len(examples) == 19
+    assert len(examples) == 21
     rules = [{"when": text, "then": "abstain"} for text in examples]
     assert len(parse_rules(rules, schema, ["a"]).rules) == len(examples)
+    texts = DOCUMENT.split("## Texts")[1].split("## ")[0]
+    forms = [line.split("|")[1] for line in texts.splitlines() if line.startswith("| `")]
+    written = [form for cell in forms for form in re.findall(r"`(remark [^`]+)`", cell)]
+    assert len(forms) == 8 and len(written) == 5
+    behind = re.findall(r"`\.\.\. ([^`]+)`", "".join(forms))
+    rules = [{"when": text, "then": "abstain"} for text in written]
+    for form in ["contains", "contains word", "starts with", "ends with", "matches"]:
+        rules += [{"when": f"remark {form} {behind[0]} {behind[1]}", "then": "abstain"}]
+    assert len(parse_rules(rules, schema, ["a"]).rules) == 10
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """The benchmark's own arithmetic, its workloads, and that the README shows what was measured."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import report, workloads
+from benchmarks import report, word_workload, workloads
 from benchmarks.measurement import Findings, Measurement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +86,15 @@ def test_workloads_are_the_same_every_time():
     assert 0.04 < share < 0.06
     for record in workloads.rule_records():
         assert record[workloads.RULE_FIELD] > workloads.RULE_BOUND
+
+
+def test_the_documents_of_w3_are_what_their_file_says():
+    documents, words = word_workload.documents(), word_workload.words()
+    assert len(set(words)) == 200 and not set(words[10:]) & set(word_workload.language()[:4_000])
+    assert 400 < np.mean([len(text) for text in documents]) <= 440
+    hits = [{words.index(word) for word in re.findall(r"\w+", text) if word in words} for text in documents]
+    assert 0.3 < np.mean([bool(found) for found in hits]) < 0.7 and max(max(found, default=0) for found in hits) < 10
+    assert word_workload.documents.__wrapped__() == documents
 
 
 def test_the_readme_shows_the_last_whole_run():

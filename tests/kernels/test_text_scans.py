@@ -184,7 +184,7 @@ def test_beginnings_and_ends_ignoring_case(part, text):
 
 
 def generator():
-    spec = importlib.util.spec_from_file_location("make_word_tables", EXT / "make_word_tables.py")
+    spec = importlib.util.spec_from_file_location("word_tables", EXT / "generators" / "word_tables.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,6 +1,6 @@
 """Writes ``word_tables.h``: which characters are of words, and how case is folded.
 
-Run: ``python ext/make_word_tables.py``.
+Run: ``python ext/generators/word_tables.py``.
 
 1. A character is of a word where Python's ``re`` says ``\\w``: letters, digits and numbers of every script, and ``_``.
 2. Folding is simple: one character for one. It is ``str.casefold`` where that gives one character, else ``str.lower``
@@ -14,7 +14,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
-HEADER = Path(__file__).with_name("word_tables.h")
+HEADER = Path(__file__).resolve().parents[1] / "word_tables.h"
 WORD_PAGE = 256
 FOLD_PAGE = 64
 
@@ -68,7 +68,7 @@ def text() -> str:
     assert max(len(word_pages), len(fold_pages)) <= 256
     return "\n".join(
         [
-            f"/* Made by make_word_tables.py from Unicode {unicodedata.unidata_version}; change that, not this. */",
+            f"/* Made by generators/word_tables.py from Unicode {unicodedata.unidata_version}; do not edit. */",
             "#ifndef EDGEML_WORD_TABLES_H",
             "#define EDGEML_WORD_TABLES_H",
             "",
