@@ -68,6 +68,12 @@ static inline int edgeml_fold_at(const uint8_t *p, const uint8_t *end, uint8_t *
     return edgeml_put_character(edgeml_folded(c), out);
 }
 
+/* Eight bytes with the first one lowest; compilers make one load of it. */
+static inline uint64_t edgeml_load_bytes(const uint8_t *p) {
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 | (uint64_t)p[4] << 32 |
+           (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+}
+
 /* Which of 64 bytes are letters, digits or _ of ASCII, and which are not ASCII at all; bit i is byte i. */
 #if defined(__SSE2__)
 static inline __m128i edgeml_between16(__m128i x, char low, char high) {
@@ -89,13 +95,24 @@ static inline uint64_t edgeml_ascii_words(const uint8_t *p, uint64_t *high) {
     return words;
 }
 #else
+/* The top bits of eight bytes, side by side. */
+static inline uint64_t edgeml_tops(uint64_t x) {
+    return ((x & 0x8080808080808080u) * 0x0002040810204081u) >> 56;
+}
+
 static inline uint64_t edgeml_ascii_words(const uint8_t *p, uint64_t *high) {
+    const uint64_t ones = 0x0101010101010101u;
     uint64_t words = 0, odd = 0;
-    for (int i = 0; i < 64; i++) {
-        uint8_t c = p[i];
-        uint64_t letter = (uint8_t)((c | 0x20) - 'a') < 26, digit = (uint8_t)(c - '0') < 10;
-        words |= (letter | digit | (uint64_t)(c == '_')) << i;
-        odd |= (uint64_t)(c >> 7) << i;
+    for (int i = 0; i < 64; i += 8) {
+        uint64_t x, plain, letters, digits, bars;
+        x = edgeml_load_bytes(p + i);
+        plain = x & ones * 0x7F; /* so that no sum runs over into the next byte */
+        letters = plain | ones * 0x20;
+        letters = (letters + ones * (0x80 - 'a')) & ~(letters + ones * (0x7F - 'z'));
+        digits = (plain + ones * (0x80 - '0')) & ~(plain + ones * (0x7F - '9'));
+        bars = ~((plain ^ ones * '_') + ones * 0x7F);
+        words |= edgeml_tops((letters | digits | bars) & ~x) << i;
+        odd |= edgeml_tops(x) << i;
     }
     *high = odd;
     return words;

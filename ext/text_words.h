@@ -63,16 +63,14 @@ typedef struct {
 
 #define EDGEML_ODD 0xFF51AFD7ED558CCDu
 
+/* The first eight bytes of a word of so many bytes, filled up with zeros; so many bytes are there to be read. */
 static inline uint64_t edgeml_load_head(const uint8_t *p, int64_t length, int64_t available) {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t word = 0;
     if (available >= 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
+        word = edgeml_load_bytes(p);
         return length >= 8 ? word : word & (((uint64_t)1 << (8 * length)) - 1);
     }
-#endif
-    uint64_t word = 0;
-    memcpy(&word, p, (size_t)(length < 8 ? length : 8));
+    for (int64_t i = 0; i < length; i++) word |= (uint64_t)p[i] << (8 * i);
     return word;
 }
 
@@ -152,6 +150,7 @@ static int32_t edgeml_find_folded(const edgeml_words *w, const uint8_t *p, int64
     const uint8_t *end = p + length;
     uint64_t word;
     int64_t n = 0;
+    memset(folded, 0, 8); /* the head is read whole */
     while (p < end) {
         int width = 8;
         if (n > w->longest) return -1;

@@ -106,6 +106,7 @@ def test_version_labels_are_tags_and_reference_names() -> None:
         ({"onnxruntime": ">=1.20"}, "0.1", "1.9.1", "needs onnxruntime >=1.20, and this box has 1.9.1"),
         ({"onnxruntime": ">=1.20"}, "0.1", None, "this box has none"),
         ({"onnxruntime": ">=1.20"}, "0.1", "unknown", "this box has unknown"),
+        ({"google-re2": ">=1.1"}, "0.1", None, r"needs google-re2 >=1.1, and this box has none; install edgeml\[re2\]"),
     ],
 )
 def test_requirements(requires: dict[str, Any], edgeml: str, onnxruntime: str | None, message: str) -> None:
@@ -115,6 +116,15 @@ def test_requirements(requires: dict[str, Any], edgeml: str, onnxruntime: str | 
         return
     with pytest.raises(RequirementError, match=message):
         check_requirements(config, edgeml_version=edgeml, onnxruntime_version=onnxruntime)
+
+
+def test_regular_expressions() -> None:
+    config = CONFIG | {"requires": {"google-re2": ">=1.1"}}
+    check_requirements(config, edgeml_version="1", onnxruntime_version=None, re2_version="1.1.20251105")
+    with pytest.raises(RequirementError, match="needs google-re2 >=1.1, and this box has 1.0; update it"):
+        check_requirements(config, edgeml_version="1", onnxruntime_version=None, re2_version="1.0")
+    with pytest.raises(BundleError, match="requires: google-re2 must be a lowest version"):
+        check_config(FULL | {"requires": {"google-re2": 1}})
 
 
 def test_memory() -> None:

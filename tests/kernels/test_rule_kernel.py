@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeml.kernels.frame import Frame, FrameReader
-from edgeml.kernels.rules import FIELDS, INSTRUCTIONS, KINDS, STACK, RuleProgram
+from edgeml.kernels.rules import FIELDS, INSTRUCTIONS, KINDS, SCANS, STACK, RuleProgram
 
 INF = float("inf")
 FIELD_LIST = (
@@ -246,6 +246,8 @@ def test_as_deep_a_stack_as_allowed():
 
 
 SMALL = st.integers(-4, 6)
+# Two words in the text column, and the number of its words.
+SCANNED = np.array([SCANS.index("words"), 0, 0, 2, SCANS.index("count_words"), 0, 0, 0], dtype=np.int32)
 
 
 @settings(max_examples=500, deadline=None)
@@ -257,7 +259,7 @@ SMALL = st.integers(-4, 6)
 )
 def test_any_program_is_refused_or_ends(steps, start):
     try:
-        made = program(*steps, start=start)
+        made = program(*steps, start=start, scans=SCANNED, patterns=np.array([0, 2], dtype=np.int32))
     except ValueError:
         return
     rows = [{}, {"x": 1, "y": 2, "c": "l3", "t": "aabb"}, {"x": 2.5, "c": "l79", "t": ""}, {"c": "?"}]

@@ -2,7 +2,9 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
+import sysconfig
 import threading
 import unicodedata
 from pathlib import Path
@@ -295,3 +297,36 @@ def test_many_threads_use_one_program():
     for thread in threads:
         thread.join()
     assert results == [True] * 4
+
+
+MASKS = r"""
+#include <stdio.h>
+#include "text_scan.h"
+int main(void) {
+    uint8_t block[64];
+    while (fread(block, 1, 64, stdin) == 64) {
+        uint64_t high, words = edgeml_ascii_words(block, &high);
+        printf("%llu %llu\n", (unsigned long long)words, (unsigned long long)high);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("flags", [[], ["-U__SSE2__"]])
+def test_words_are_told_alike_on_every_processor(tmp_path, flags):
+    """The header has one way for processors with SSE2 and one for all others; a kernel has only one of them."""
+    (tmp_path / "masks.c").write_text(MASKS)
+    compiler = sysconfig.get_config_var("CC").split()
+    built = tmp_path / "masks"
+    subprocess.run([*compiler, "-O2", f"-I{EXT}", *flags, tmp_path / "masks.c", "-o", built, "-w"], check=True)
+    rng = np.random.default_rng(1)
+    data = bytes(range(256)) + rng.integers(0, 256, 64 * 500, dtype=np.uint8).tobytes() + b"aZ_9 @[`{/:" * 64
+    masks = subprocess.run([built], input=data, capture_output=True, check=True).stdout.split()
+    blocks = [data[at : at + 64] for at in range(0, len(data), 64)]
+    expected = [
+        sum(1 << place for place, byte in enumerate(block) if test(byte))
+        for block in blocks
+        for test in (lambda byte: byte < 128 and (chr(byte).isalnum() or byte == 95), lambda byte: byte >= 128)
+    ]
+    assert list(map(int, masks)) == expected
