@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import atheris
 import numpy as np
 from oracles.frame_oracle import NotStrict, read_records, rows_of, strict_json
+from oracles.rule_oracle import text_truth
 
 from edgeml.errors import EdgemlError
 from edgeml.kernels.drift_counters import DriftCounters
@@ -30,7 +31,7 @@ from edgeml.kernels.frame import Frame, FrameReader
 from edgeml.kernels.histogram import Histogram
 from edgeml.kernels.native_model import NativeBinding, NativeModel
 from edgeml.kernels.quality_counters import QualityCounters
-from edgeml.kernels.rules import RuleProgram
+from edgeml.kernels.rules import KINDS, RuleProgram
 from edgeml.runtime.onnx_scan import scan
 from edgeml.runtime.reader import RecordReader
 from edgeml.runtime.schema import Schema
@@ -196,7 +197,7 @@ def rules() -> Target:
         try:
             program = RuleProgram(
                 start=given.ConsumeIntInRange(-3, 3),
-                code=_ints(given, 7 * given.ConsumeIntInRange(0, 8), -4, 30),
+                code=_ints(given, 7 * given.ConsumeIntInRange(0, 8), -4, 40),
                 constants=_floats(given, given.ConsumeIntInRange(0, 6)),
                 codes=_ints(given, given.ConsumeIntInRange(0, 4), -2, 70),
                 strings=strings,
@@ -205,11 +206,55 @@ def rules() -> Target:
                 n_numbers=3,
                 n_categories=1,
                 n_texts=1,
+                scans=_ints(given, 4 * given.ConsumeIntInRange(0, 3), -1, 7),
+                patterns=_ints(given, given.ConsumeIntInRange(0, 4), -1, 4),
             )
         except ValueError:
             return
         program.match_one(FRAME.capsule)
         program.match(FRAME.capsule, np.zeros(2, dtype=np.int32))
+
+    return target
+
+
+def texts() -> Target:
+    """Words and parts that a text is searched for all at once; each is found where a slow search finds it."""
+    schema = Schema.from_dict({"features": [{"name": "t", "kind": "text"}]})
+    reader = RecordReader(schema)
+    hows = ("contains word", "contains word", "contains", "contains")
+
+    def target(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data)
+        kind = given.ConsumeIntInRange(0, 3)
+        patterns = [
+            given.ConsumeUnicodeNoSurrogates(given.ConsumeIntInRange(1, 12))
+            for _ in range(given.ConsumeIntInRange(1, 5))
+        ]
+        text = given.ConsumeUnicodeNoSurrogates(300)
+        frame = reader.new_frame()
+        if reader.read(frame, {"t": text}):
+            return
+        raw = [pattern.encode() for pattern in patterns]
+        for number, pattern in enumerate(patterns):
+            try:
+                program = RuleProgram(
+                    start=0,
+                    code=np.array([KINDS.index("text_found"), 0, 0, number, 1, -2, -1], dtype=np.int32),
+                    constants=np.zeros(0),
+                    codes=np.zeros(0, dtype=np.int32),
+                    strings=b"".join(raw),
+                    offsets=np.cumsum([0, *map(len, raw)], dtype=np.int64),
+                    n_rules=1,
+                    n_numbers=0,
+                    n_categories=0,
+                    n_texts=1,
+                    scans=np.array([kind, 0, 0, len(raw)], dtype=np.int32),
+                    patterns=np.arange(len(raw), dtype=np.int32),
+                )
+            except ValueError:
+                return
+            found = program.match_one(frame.capsule) == 0
+            assert found == text_truth(text, hows[kind], pattern, kind % 2 == 1), (kind, patterns, text)
 
     return target
 
@@ -307,6 +352,7 @@ TARGETS: dict[str, tuple[Callable[[], Target], list[bytes]]] = {
     "features": (features, [bytes(range(256))]),
     "native": (native, [bytes(range(256))]),
     "rules": (rules, [bytes(range(256))]),
+    "texts": (texts, [bytes(range(256)), "Größe, free money ΣΊΣΥΦΟΣ".encode()]),
     "drift": (drift, [bytes(range(256))]),
     "histogram": (histogram, [Histogram().to_bytes()]),
     "quality": (quality, [struct.pack("<16d", *range(16))]),
