@@ -33,6 +33,9 @@ typedef struct {
     int32_t *codes;     /* category features; index into the feature's levels, or a code above */
     edgeml_text *texts; /* text features, UTF-8, not NUL-terminated */
     const char *arena;  /* bytes of all texts */
+    int64_t n_pictures;      /* pictures that stand ready: as many as rows, or none */
+    int64_t picture_bytes;   /* of each of them */
+    const uint8_t *pictures; /* finished pictures, one after the other */
 } edgeml_frame;
 
 #endif

@@ -49,17 +49,20 @@ cdef class _Column:
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         self.frame._idle()
         cdef edgeml_frame *view = &self.frame.memory.view
-        cdef Py_ssize_t size = 8 if self.bank == 0 else 4
-        self.shape[0] = view.n_rows
+        cdef Py_ssize_t size = 8 if self.bank == 0 else 4 if self.bank == 1 else 1
+        self.shape[0] = view.n_pictures * view.picture_bytes if self.bank == 2 else view.n_rows
         self.strides[0] = size
         if self.bank == 0:
             buffer.buf = view.numbers + self.index * view.capacity
             buffer.format = "d"
+        elif self.bank == 2:
+            buffer.buf = self.frame.memory.pictures
+            buffer.format = "B"
         else:
             buffer.buf = view.codes + self.index * view.capacity
             buffer.format = "i"
         buffer.obj = self
-        buffer.len = size * view.n_rows
+        buffer.len = size * self.shape[0]
         buffer.itemsize = size
         buffer.readonly = 0
         buffer.ndim = 1
@@ -142,6 +145,15 @@ cdef class Frame:
 
     def code_column(self, Py_ssize_t j):
         return self._column(1, j, self.memory.view.n_categories)
+
+    def pictures(self, Py_ssize_t n, Py_ssize_t n_bytes):
+        self._idle()
+        if n < 0 or n_bytes < 1:
+            raise ValueError("pictures have at least one byte each")
+        cdef int status = edgeml_memory_pictures(self.memory, n, n_bytes)
+        if status != 0:
+            raise_status(status)
+        return self._column(2, 0, 1)
 
     cdef object _column(self, int bank, Py_ssize_t j, Py_ssize_t n):
         if j < 0 or j >= n:

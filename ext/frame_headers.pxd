@@ -21,6 +21,9 @@ cdef extern from "frame.h":
         int32_t *codes
         edgeml_text *texts
         const char *arena
+        int64_t n_pictures
+        int64_t picture_bytes
+        const uint8_t *pictures
 
 
 cdef extern from "frame_memory.h":
@@ -60,6 +63,7 @@ cdef extern from "frame_memory.h":
         int64_t n_fields
         char *arena
         int64_t arena_used
+        uint8_t *pictures
         int64_t exports
         int busy
         int64_t n_bad
@@ -76,6 +80,7 @@ cdef extern from "frame_memory.h":
     edgeml_memory *edgeml_memory_new(int64_t numbers, int64_t categories, int64_t texts, int64_t capacity)
     void edgeml_memory_free(edgeml_memory *m)
     int edgeml_memory_reserve(edgeml_memory *m, int64_t rows)
+    int edgeml_memory_pictures(edgeml_memory *m, int64_t n, int64_t bytes)
     void edgeml_memory_begin(edgeml_memory *m, int64_t limit)
     int edgeml_memory_begin_columns(edgeml_memory *m, int64_t limit, int64_t rows)
     void edgeml_memory_compact(edgeml_memory *m)

@@ -65,6 +65,8 @@ typedef struct {
     int64_t n_fields;
     char *arena;
     int64_t arena_used, arena_capacity;
+    uint8_t *pictures;
+    int64_t pictures_capacity;
     int64_t exports; /* buffer views alive: the memory may not move */
     int busy;        /* a reader is at work */
 
@@ -93,6 +95,7 @@ static void edgeml_memory_free(edgeml_memory *m) {
     free(m->view.codes);
     free(m->view.texts);
     free(m->arena);
+    free(m->pictures);
     free(m->stamps);
     free(m->follow);
     free(m->bad);
@@ -172,9 +175,29 @@ static int edgeml_arena_reserve(edgeml_memory *m, int64_t bytes) {
     return 0;
 }
 
+/* Room for n pictures of equal size, with nothing in them. They are large, so unlike all else their memory is given
+ * back where much less is needed than there was. */
+static int edgeml_memory_pictures(edgeml_memory *m, int64_t n, int64_t bytes) {
+    if (m->exports > 0) return EDGEML_EXPORTED;
+    if (bytes > 0 && n > (INT64_MAX >> 2) / bytes) return EDGEML_NO_MEMORY;
+    int64_t needed = n * bytes;
+    m->view.n_pictures = 0;
+    if (needed > m->pictures_capacity || m->pictures_capacity / 4 > needed) {
+        free(m->pictures);
+        m->pictures_capacity = 0;
+        m->view.pictures = m->pictures = malloc(needed > 0 ? (size_t)needed : 1);
+        if (m->pictures == NULL) return EDGEML_NO_MEMORY;
+        m->pictures_capacity = needed;
+    }
+    m->view.n_pictures = n;
+    m->view.picture_bytes = bytes;
+    return 0;
+}
+
 /* Forgets the rows and violations of the last reading. */
 static void edgeml_memory_begin(edgeml_memory *m, int64_t limit) {
     m->view.n_rows = 0;
+    m->view.n_pictures = 0;
     m->arena_used = 0;
     m->columnwise = 0;
     m->last_bad = -1;

@@ -95,6 +95,16 @@ class Frame:
     def code_column(self, j: int) -> memoryview[int]:
         """Category column j as a writable view of int32 [n_rows]; while it lives the frame does not grow."""
 
+    def pictures(self, n: int, n_bytes: int) -> memoryview[int]:
+        """Room for a finished picture of each row, as a writable view of uint8 [n * n_bytes].
+
+        What stood there is gone; the next reading forgets the pictures. While the view lives the frame does not grow.
+
+        Raises:
+            BufferError: Another view of the frame is alive.
+            MemoryError: There is no memory.
+        """
+
     def text(self, j: int, i: int) -> bytes | None:
         """UTF-8 bytes in text column j, row i; None where no value was given."""
 
