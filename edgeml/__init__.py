@@ -1,7 +1,6 @@
 """edgeml keeps a machine-learning model running on an edge box.
 
-Law: this file only hands on names, each loaded when it is first asked for; so the command line starts without the
-runtime, and a box never loads the builder.
+Law: this file only hands on names, each loaded when it is first asked for; a box never loads the builder.
 """
 
 from importlib import import_module as _import_module
@@ -12,17 +11,21 @@ if TYPE_CHECKING:
     from edgeml.bundles import Bundle, Keyring
     from edgeml.errors import EdgemlError
     from edgeml.runtime import Engine, Prediction, PredictionBatch, Predictor, TensorPredictor, load
+    from edgeml.runtime.image_program import image_rows
+    from edgeml.runtime.image_spec import ImageSpec
 
 __all__ = [
     "Bundle",
     "EdgemlError",
     "Engine",
+    "ImageSpec",
     "Keyring",
     "Prediction",
     "PredictionBatch",
     "Predictor",
     "TensorPredictor",
     "build",
+    "image_rows",
     "load",
 ]
 _ROOMS = {"Bundle": "bundles", "EdgemlError": "errors", "Keyring": "bundles", "build": "builder"}

@@ -134,7 +134,7 @@ def check_held_out(held_out: Any, X: Any, task: Task) -> tuple[Any, Any]:
             raise BuildError(f"held_out: X lacks the column {missing[0]!r}; give it the columns of the training data")
     else:
         width, shape = np.shape(X)[1:], np.shape(table)
-        if isinstance(table, pd.DataFrame) or len(shape) != 2 or shape[1:] != width:
+        if isinstance(table, pd.DataFrame) or len(shape) != len(np.shape(X)) or shape[1:] != width:
             wanted = f"an array [n, {width[0] if width else '?'}]"
             raise BuildError(f"held_out: X must be {wanted} as the training data is, got {_kind(table)}")
     if not len(table):

@@ -35,12 +35,16 @@ from edgeml.builder.baseline import Baseline, baseline
 from edgeml.builder.calibration import quality_reference
 from edgeml.builder.candidate import BundleFacts, Candidate, find_candidate, json_bytes
 from edgeml.builder.drift_reference import drift_reference
+from edgeml.builder.image_form import ImageForm, picture_files, spec_of
+from edgeml.builder.image_onnx import COMPARED, onnx_pictures
 from edgeml.builder.onnx_bundle import build_onnx
+from edgeml.builder.parity_rows import HELD_OUT_ROWS
 from edgeml.builder.rule_source import parse_rules
 from edgeml.builder.schema_inference import InferredSchema, infer_schema
 from edgeml.builder.task import Task, task_of
 from edgeml.bundles import Bundle
 from edgeml.errors import BuildError, ParityError, RuleError, SchemaError
+from edgeml.runtime.image_spec import ImageSpec
 from edgeml.runtime.prediction import TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
@@ -71,6 +75,8 @@ def build(
     rules: Any = None,
     features: Mapping[str, Mapping[str, Any]] | None = None,
     schema: Mapping[str, Any] | None = None,
+    image: Any = None,
+    labels: Sequence[Any] | None = None,
     fallback: Mapping[str, Any] | None = None,
     slo: Mapping[str, float] | None = None,
     tolerance: float = 1e-5,
@@ -100,6 +106,11 @@ def build(
         features: Feature name -> overrides of what was read off the table (``unit``, ``min``, ``max``, ``missing``,
             ``unseen``, ``levels``, ``kind``, ``description``).
         schema: Only for a bare ONNX model: ``{"inputs": [{"name", "datatype", "shape"}], "outputs": [...]}``.
+        image: An ``edgeml.ImageSpec`` (or a dict of its members) where records are pictures. X then holds n pictures
+            (files' bytes, paths, or uint8 arrays), and the pipeline was fitted on their ``edgeml.image_rows``. An ONNX
+            model with such an input is taken like a pipeline.
+        labels: Only for an ONNX model with ``image``: the labels in the order of its scores; without it its first
+            output is a number, or several.
         fallback: Answer when the model fails: ``{"label": ...}`` or ``{"value": ...}``; default the most frequent
             label with the shares of all labels as scores, or the median.
         slo: ``p99_ms`` and ``deadline_ms``; default 20 and 100.
@@ -140,7 +151,9 @@ def build(
     )
     texts = {"description": description, "intended_use": intended_use, "limits": limits}
     check_facts(meta.config("tensors"), texts)
-    if isinstance(pipeline, (str, Path, bytes)):
+    if image is None:
+        refuse_given({"labels": labels}, why="only an ONNX model with image needs them")
+    if isinstance(pipeline, (str, Path, bytes)) and image is None:
         counted = None if unknown_fields == "reject" else unknown_fields
         of_records = {"y": y, "held_out": held_out, "rules": rules, "features": features, "fallback": fallback}
         refuse_given(of_records | {"unknown_fields": counted}, why="a bare ONNX model takes tensors, not records")
@@ -153,19 +166,41 @@ def build(
         )
     refuse_given({"schema": schema}, why="a pipeline's schema is read off X; override it with features")
     if X is None:
-        raise BuildError("X is missing: give the table that the pipeline was fitted on")
+        raise BuildError("X is missing: give the table (or the pictures) that the pipeline was fitted on")
 
     def say(step: str) -> None:
         if progress is not None:
             progress(step, STEPS.index(step) + 1, len(STEPS))
 
     say(STEPS[0])
-    task = task_of(pipeline, y)
-    inferred = infer_schema(X, pipeline=pipeline, overrides=features, unknown_fields=unknown_fields)
+    inferred: InferredSchema | ImageForm
+    if image is None:
+        task = task_of(pipeline, y)
+        inferred = infer_schema(X, pipeline=pipeline, overrides=features, unknown_fields=unknown_fields)
+        asked = X
+    else:
+        counted = None if unknown_fields == "reject" else unknown_fields
+        refuse_given(
+            {"features": features, "unknown_fields": counted}, why="records are pictures, and hold nothing else"
+        )
+        spec = spec_of(image)
+        X = picture_files(X, spec, what="X")
+        held_out = _pictures_held_out(held_out, spec)
+        bare = isinstance(pipeline, (str, Path, bytes))
+        inferred = ImageForm(spec, limit=COMPARED if bare else HELD_OUT_ROWS)
+        if bare:
+            pipeline = onnx_pictures(pipeline, spec, labels, inferred.rows(X[:COMPARED]))
+        else:
+            refuse_given({"labels": labels}, why="a pipeline has its own")
+        task = task_of(pipeline, y)
+        # Only where answers are not known are all of them asked for.
+        asked = inferred.rows(X if y is None or not task.has_truth else X[:1])
     check_answers(y, len(X), task, name="y", table="X")
-    check_width(y, task, pipeline, X)
+    check_width(y, task, pipeline, asked)
     X_check, y_check = check_held_out(held_out, X, task) if held_out is not None else (X, y)
-    declared = _prior(task, y, pipeline, X) if fallback is None else checked_fallback(fallback, task, pipeline, X)
+    declared = (
+        _prior(task, y, pipeline, asked) if fallback is None else checked_fallback(fallback, task, pipeline, asked)
+    )
     candidate = find_candidate(pipeline, X, X_check, inferred, task, meta, declared, say)
 
     say(STEPS[4])
@@ -247,6 +282,13 @@ def build(
     return bundle
 
 
+def _pictures_held_out(held_out: Any, spec: ImageSpec) -> Any:
+    """The held-out pictures as files; anything that is no pair goes on to who refuses it."""
+    if not isinstance(held_out, tuple | list) or len(held_out) != 2:
+        return held_out
+    return picture_files(held_out[0], spec, what="held_out: X"), held_out[1]
+
+
 def _prior(task: Task, y: Any, pipeline: Any, X: Any) -> dict[str, Any]:
     """The fallback where none was declared: the prior of the known answers (of the pipeline's own where y is None)."""
     answers = np.asarray(task.truth(y) if y is not None and task.has_truth else pipeline.predict(X))
@@ -282,7 +324,7 @@ def _measure_rules(documents: list[dict[str, Any]], answers: PredictionBatch, tr
 
 def _measure_quality(
     task: Task,
-    inferred: InferredSchema,
+    inferred: InferredSchema | ImageForm,
     predictor: Predictor,
     reference: Frame,
     y: Any,

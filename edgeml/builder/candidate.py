@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 
 from edgeml.builder.export import ExportedModel, doors, export_model, final_name
 from edgeml.builder.feature_compiler import CompiledPipeline, compile_features
+from edgeml.builder.image_form import ImageForm
+from edgeml.builder.image_onnx import OnnxPictures
 from edgeml.builder.native_kernel import native_kernel
 from edgeml.builder.parity import ParityQuestions
 from edgeml.builder.parity_rows import ParityRows
 from edgeml.builder.schema_inference import InferredSchema
 from edgeml.builder.task import Task
 from edgeml.errors import BuildError, ParityError, UnsupportedError
+from edgeml.runtime.image_program import PictureProgram
+from edgeml.runtime.image_spec import MEMBER as IMAGE
 from edgeml.runtime.lane import Session
 from edgeml.runtime.native_session import NativeSession
 from edgeml.runtime.onnx_scan import scan
@@ -78,7 +82,7 @@ class Candidate:
     """
 
     config: dict[str, Any]
-    inferred: InferredSchema
+    inferred: InferredSchema | ImageForm
     compiled: CompiledPipeline
     exported: ExportedModel
     kernel: tuple[dict[str, Any], NDArray[np.float64]] | None
@@ -100,7 +104,12 @@ class Candidate:
     def members(self) -> dict[str, bytes]:
         """The bundle members that hold it."""
         members = {"model.onnx": self.exported.model}
-        parts = {"features": self.compiled.program.to_members()}
+        program = self.compiled.program
+        parts = {}
+        if isinstance(program, PictureProgram):
+            members[IMAGE] = json_bytes(program.spec.to_document(program.dtype.name))
+        else:
+            parts["features"] = program.to_members()
         if self.kernel is not None:
             parts["kernel"] = self.kernel
         for name, (document, constants) in parts.items():
@@ -114,7 +123,7 @@ def find_candidate(
     pipeline: Any,
     X: Any,
     X_check: Any,
-    inferred: InferredSchema,
+    inferred: InferredSchema | ImageForm,
     task: Task,
     facts: BundleFacts,
     fallback: Mapping[str, Any],
@@ -137,18 +146,19 @@ def find_candidate(
         ParityError: No door has parity; names the worst rows.
     """
     say("compiling the features")
-    compiled = compile_features(pipeline, inferred.schema, X, door="float32")
+    compiled = _compiled(pipeline, inferred, X, "float32")
     remainder = compiled.remainder
     program = compiled.program
     sizes: dict[str, Any] = {"n_inputs": program.n_outputs, "strings": program.strings, "task": task.name}
     refusal: BuildError | None = None
     try:
-        for door in doors(remainder, **sizes):
+        own = isinstance(remainder, OnnxPictures)
+        for door in ("float32",) if own else doors(remainder, **sizes):
             if door != program.dtype.name:
-                compiled = compile_features(pipeline, inferred.schema, X, door=door)
+                compiled = _compiled(pipeline, inferred, X, door)
             say("exporting the model")
             try:
-                exported = export_model(remainder, door=door, **sizes)
+                exported = remainder.exported() if own else export_model(remainder, door=door, **sizes)
                 say("checking parity")
                 return _checked(pipeline, X_check, inferred, compiled, exported, task, facts, fallback)
             except (ParityError, UnsupportedError) as error:
@@ -162,10 +172,19 @@ def find_candidate(
     raise refusal
 
 
+def _compiled(pipeline: Any, inferred: InferredSchema | ImageForm, X: Any, door: str) -> CompiledPipeline:
+    """What runs in the core, with this door. Behind a picture that is the picture alone: all steps go to ONNX."""
+    if not isinstance(inferred, ImageForm):
+        return compile_features(pipeline, inferred.schema, X, door=door)
+    spec = inferred.spec
+    seen = f"picture ({spec.width} x {spec.height} {spec.channels}, {spec.fit}, {spec.resize})"
+    return CompiledPipeline(PictureProgram(spec, door), pipeline, (seen,), (), {})
+
+
 def _checked(
     pipeline: Any,
     X_check: Any,
-    inferred: InferredSchema,
+    inferred: InferredSchema | ImageForm,
     compiled: CompiledPipeline,
     exported: ExportedModel,
     task: Task,
@@ -174,6 +193,8 @@ def _checked(
 ) -> Candidate:
     config = facts.config(task.name)
     config["requires"] |= {"opset": exported.opset, "ir_version": exported.ir_version}
+    if isinstance(pipeline, OnnxPictures):
+        config["requires"]["onnxruntime"] = pipeline.onnxruntime
     config |= {"schema": inferred.schema.to_dict(), "outputs": exported.outputs, "fallback": dict(fallback)}
     session_options = facts.session
     if scan(exported.model, control_flow=True).control_flow:

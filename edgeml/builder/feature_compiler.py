@@ -26,6 +26,7 @@ from edgeml.builder.feature_steps import compile_step
 from edgeml.builder.feature_writer import ProgramWriter
 from edgeml.errors import BuildError
 from edgeml.runtime.features import FeatureProgram
+from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.schema import Schema
 
 FAMILIES = (feature_encoders,)
@@ -37,14 +38,14 @@ class CompiledPipeline:
     """What the core takes of a pipeline, and what it leaves.
 
     Attributes:
-        program: From a Frame to the model's input.
+        program: From a Frame to the model's input; behind a picture, what makes rows of it.
         remainder: A fitted estimator over the program's output.
         compiled_steps: Path and class of each step in the program.
         exported_steps: Path and class of each step before the estimator that goes to ONNX.
         columns: Path of each exported step -> the features that reach it.
     """
 
-    program: FeatureProgram
+    program: FeatureProgram | PictureProgram
     remainder: Any
     compiled_steps: tuple[str, ...]
     exported_steps: tuple[str, ...]

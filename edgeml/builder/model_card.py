@@ -211,6 +211,9 @@ def _data(schema: Schema, reference: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|",
     ]
     for feature in schema.features:
+        if feature.kind == "image":
+            lines.append(f"| {feature.name} | {_kind(feature)} | a picture | 0.0% (error) |")
+            continue
         seen = reference["features"][feature.name]
         share = seen["missing"] / max(1, seen["n"])
         lines.append(f"| {feature.name} | {_kind(feature)} | {_range(seen)} | {share:.1%} ({feature.missing}) |")

@@ -59,8 +59,8 @@ def build_onnx(
     say(STEPS[0])
     if not isinstance(schema, Mapping):
         raise BuildError(f"schema must be {{'inputs': [...], 'outputs': [...]}}, got {type(schema).__name__}")
-    model_bytes = source if isinstance(source, bytes) else _read(Path(source))
-    model = _check(model_bytes)
+    model_bytes = source if isinstance(source, bytes) else read_model(Path(source))
+    model = check_model(model_bytes)
     full = dict(config) | {
         "schema": {"inputs": list(schema.get("inputs", [])), "outputs": list(schema.get("outputs", []))},
         "outputs": {},
@@ -87,14 +87,24 @@ def build_onnx(
     return Bundle.create(full, members)
 
 
-def _read(path: Path) -> bytes:
+def read_model(path: Path) -> bytes:
+    """The bytes of an ONNX file.
+
+    Raises:
+        BuildError: It cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:
         raise BuildError(f"the ONNX model {path} cannot be read: {error.strerror}") from error
 
 
-def _check(model_bytes: bytes) -> Any:
+def check_model(model_bytes: bytes) -> Any:
+    """Reads a single-file ONNX model.
+
+    Raises:
+        BuildError: It is not valid, or not a single file.
+    """
     try:
         model = onnx.load_model_from_string(model_bytes)
         onnx.checker.check_model(model)

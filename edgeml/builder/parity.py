@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeml.builder.export import final_name
+from edgeml.builder.image_form import ImageForm
 from edgeml.builder.parity_report import (
     Answers,
     ParityReport,
@@ -23,7 +24,7 @@ from edgeml.builder.parity_report import (
     pipeline_answers,
     single_answer,
 )
-from edgeml.builder.parity_rows import ParityRows, Record, RecordForm, held_out_records, parity_rows
+from edgeml.builder.parity_rows import HELD_OUT_ROWS, ParityRows, Record, RecordForm, held_out_records, parity_rows
 from edgeml.errors import BuildError, SchemaError
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
@@ -133,6 +134,8 @@ class ParityQuestions:
 
     def _rows(self, held_out: Any) -> ParityRows:
         form, ask = self._form, self._ask
+        if isinstance(form, ImageForm):
+            return form.parity_rows(held_out_records(form, held_out, limit=min(form.limit, HELD_OUT_ROWS)))
 
         def signal(records: list[Record]) -> NDArray[np.float64]:
             numbers = np.full(len(records), np.nan)

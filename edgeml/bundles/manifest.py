@@ -38,6 +38,7 @@ _MEMBERS = {
     "features.json": ("application/vnd.edgeml.features.v1+json", 16 * _MIB),
     "features.npy": ("application/vnd.edgeml.features.v1.npy", 256 * _MIB),
     "golden.jsonl": ("application/vnd.edgeml.golden.v1.jsonl", 64 * _MIB),
+    "image.json": ("application/vnd.edgeml.image.v1+json", _MIB),
     "model.onnx": ("application/vnd.edgeml.model.v1.onnx", 2048 * _MIB),
     "reference.json": ("application/vnd.edgeml.reference.v1+json", 16 * _MIB),
     "rules.json": ("application/vnd.edgeml.rules.v1+json", 4 * _MIB),

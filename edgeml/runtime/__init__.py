@@ -6,6 +6,8 @@ imports bundles, monitor, kernels and errors, numpy and msgspec. onnxruntime is 
 """
 
 from edgeml.runtime.engine import Engine
+from edgeml.runtime.image_program import image_rows
+from edgeml.runtime.image_spec import ImageSpec
 from edgeml.runtime.load import load, predictor_of
 from edgeml.runtime.prediction import Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
@@ -15,12 +17,14 @@ from edgeml.runtime.tensor_predictor import TensorPredictor
 
 __all__ = [
     "Engine",
+    "ImageSpec",
     "Prediction",
     "PredictionBatch",
     "Predictor",
     "RecordReader",
     "Schema",
     "TensorPredictor",
+    "image_rows",
     "load",
     "predictor_of",
 ]

@@ -29,17 +29,21 @@ class Inference(NamedTuple):
 OF_A_BARE_MODEL: dict[str, Any] = {"tier": "model", "degraded": False}
 
 
-def feature_columns(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def feature_columns(tensors: Mapping[str, NDArray[Any]], image: str | None = None) -> dict[str, NDArray[Any]]:
     """Tensors of one feature each, as columns of n values.
 
     Args:
         tensors: Arrays [n] or [n, 1] by feature.
+        image: Name of the picture that records consist of; its tensor may have levels [n, height, width(, channels)].
 
     Raises:
         RequestError: One has another shape.
     """
     columns = {}
     for name, array in tensors.items():
+        if name == image and array.ndim > 2:
+            columns[name] = array
+            continue
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         if array.ndim != 1:

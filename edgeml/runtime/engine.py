@@ -215,7 +215,7 @@ class Engine:
             return Inference(outputs, OF_A_BARE_MODEL)
         if set(tensors) == {"input"} and "input" not in predictor.schema.slots:
             return inference(self.predict_matrix(tensors["input"]), predictor)
-        return inference(self.predict_columns(feature_columns(tensors)), predictor)
+        return inference(self.predict_columns(feature_columns(tensors, predictor.schema.image)), predictor)
 
     def _records(self) -> Predictor:
         predictor = self.predictor

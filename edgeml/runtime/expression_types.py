@@ -131,6 +131,13 @@ class _Checker:
                 return "boolean"
             case Field():
                 kind = self.feature(node).kind
+                if kind == "image":
+                    derived = format_name(f"{node.name}.brightness")
+                    raise self.source.error(
+                        node.position,
+                        f"{format_name(node.name)} is a picture, not a value; ask about what is derived from it, such "
+                        f"as {derived}",
+                    )
                 return "number" if kind == "integer" else kind
             case Negate(operand):
                 self.number(operand, "a minus sign")

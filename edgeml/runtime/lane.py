@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from edgeml.kernels.drift_counters import DriftCounters, LaneCounters
 from edgeml.kernels.frame import Frame
 from edgeml.runtime.features import FeatureProgram
+from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.native_session import BoundRows, NativeSession
 from edgeml.runtime.no_model import NoModel
 from edgeml.runtime.onnx_session import Binding, OnnxSession
@@ -21,7 +22,9 @@ class Lane:
 
     __slots__ = ("bound", "capsule", "count", "encode", "encoder", "frame", "label", "run", "scores", "value")
 
-    def __init__(self, frame: Frame, program: FeatureProgram, session: Session, wanted: list[str]) -> None:
+    def __init__(
+        self, frame: Frame, program: FeatureProgram | PictureProgram, session: Session, wanted: list[str]
+    ) -> None:
         self.frame = frame
         self.capsule = frame.capsule
         self.encoder = program.encoder()

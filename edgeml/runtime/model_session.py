@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 from edgeml.bundles import Bundle
+from edgeml.runtime.features import FeatureProgram
+from edgeml.runtime.image_program import PictureProgram
+from edgeml.runtime.image_spec import MEMBER as IMAGE
 from edgeml.runtime.lane import Session
 from edgeml.runtime.members import json_member, member, npy_member
 from edgeml.runtime.native_session import NativeSession
+from edgeml.runtime.no_model import NO_MODEL, NoModel, no_features
 from edgeml.runtime.onnx_session import OnnxSession
+from edgeml.runtime.schema import Schema
+
+# A bundle that has none of these is one of rules alone. (``image.json`` says how records are read.)
+MODEL_MEMBERS = {"model.onnx", "features.json", "features.npy", "kernel.json", "kernel.npy"}
+
+
+def model_of(
+    bundle: Bundle, schema: Schema, *, backend: str, without_model: str
+) -> tuple[FeatureProgram | PictureProgram, Session, PictureProgram | None]:
+    """What makes the rows of a bundle's model, and the model.
+
+    Args:
+        bundle: A bundle that was read and verified.
+        schema: Its schema.
+        backend: As of ``Predictor.from_bundle``.
+        without_model: Likewise.
+
+    Returns:
+        The program, the session, and what happens to the pictures that records consist of (also without a model).
+
+    Raises:
+        BundleError: A member is missing or does not fit the others.
+        ModelError: ONNX Runtime is missing or refuses the model.
+    """
+    pictures = None if schema.image is None else PictureProgram.from_member(json_member(bundle, IMAGE), schema)
+    if not MODEL_MEMBERS & bundle.members.keys() or without_model:
+        return no_features(schema), NoModel(without_model or NO_MODEL), pictures
+    member(bundle, "model.onnx")  # the source of truth stays with the bundle, whatever runs
+    program = pictures or FeatureProgram.from_members(
+        json_member(bundle, "features.json"), npy_member(bundle, "features.npy"), schema
+    )
+    return program, model_session(bundle, backend), pictures
 
 
 def model_session(bundle: Bundle, backend: str) -> Session:

@@ -28,14 +28,16 @@ from edgeml.kernels.frame import Frame
 from edgeml.runtime.fallback import fallback_prediction
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.golden import GoldenReport, golden_rows, replay
+from edgeml.runtime.image_program import PictureProgram
+from edgeml.runtime.image_reader import record_reader
 from edgeml.runtime.lane import Lane, Session
-from edgeml.runtime.members import json_member, member, npy_member
-from edgeml.runtime.model_session import model_session
+from edgeml.runtime.members import json_member
+from edgeml.runtime.model_session import model_of
 from edgeml.runtime.native_session import NativeSession
-from edgeml.runtime.no_model import NO_MODEL, NoModel, no_features
+from edgeml.runtime.no_model import NO_MODEL, NoModel
 from edgeml.runtime.outputs import Outputs
 from edgeml.runtime.prediction import FALLBACK, MODEL, RULE, Prediction, PredictionBatch
-from edgeml.runtime.reader import Envelope, RecordReader
+from edgeml.runtime.reader import Envelope
 from edgeml.runtime.rule_answers import rule_answers
 from edgeml.runtime.rules import RuleList
 from edgeml.runtime.schema import Schema
@@ -43,9 +45,8 @@ from edgeml.runtime.schema import Schema
 # Rows that are encoded and run at a time: a block of 4,096 rows x 158 float32 is 2.6 MB, so memory stays bounded
 # however many rows a caller hands over.
 BLOCK_ROWS = 4096
-
-# A bundle that has none of these is one of rules alone.
-MODEL_MEMBERS = {"model.onnx", "features.json", "features.npy", "kernel.json", "kernel.npy"}
+# Rows of pictures are wider.
+BLOCK_BYTES = 2**25
 
 REFUSED = "a category is unknown to the pipeline's encoder, which refuses it"
 
@@ -68,8 +69,9 @@ class Predictor:
         outputs: How the model's outputs are read.
         labels: The labels in score order; empty for a regression.
         rules: The rule list, None where the bundle has none.
-        program: The feature program.
+        program: The feature program, or what makes rows of pictures.
         session: The model, in the native kernel or in ONNX Runtime (``session.backend`` says which), or ``NoModel``.
+        pictures: What happens to the pictures that records consist of; None where they hold none.
         fallback: The answer where the model gives none.
         degraded: Why the bundle's model was left out; empty where it was not.
     """
@@ -81,10 +83,11 @@ class Predictor:
         digest: str,
         schema: Schema,
         rules: RuleList | None,
-        program: FeatureProgram,
+        program: FeatureProgram | PictureProgram,
         session: Session,
         golden: Sequence[Mapping[str, Any]] = (),
         max_rows: int = 10_000,
+        pictures: PictureProgram | None = None,
     ) -> None:
         self.config = config
         self.name: str = config["name"]
@@ -102,7 +105,9 @@ class Predictor:
         self.fallback = fallback_prediction(
             config.get("fallback", {}), self.outputs, bundle=digest, version=self.version
         )
-        self.reader = RecordReader(schema, max_rows=max_rows)
+        self.pictures = program if isinstance(program, PictureProgram) else pictures
+        self.reader = record_reader(schema, self.pictures, max_rows=max_rows)
+        self._block_rows = min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * max(1, program.n_outputs))))
         self._keys = tuple(map(str, self.labels))
         self._label_of = dict(zip(self.outputs.label_values or (), self.labels, strict=False))
         self._wanted = self.outputs.wanted
@@ -142,14 +147,7 @@ class Predictor:
                 rules = RuleList.from_document(document, schema, labels=config.get("outputs", {}).get("labels"))
             except RuleError as error:
                 raise BundleError(f"bundle member rules.json: {error}") from error
-        if MODEL_MEMBERS & bundle.members.keys() and not without_model:
-            member(bundle, "model.onnx")  # the source of truth stays with the bundle, whatever runs
-            program = FeatureProgram.from_members(
-                json_member(bundle, "features.json"), npy_member(bundle, "features.npy"), schema
-            )
-            session = model_session(bundle, backend)
-        else:
-            program, session = no_features(schema), NoModel(without_model or NO_MODEL)
+        program, session, pictures = model_of(bundle, schema, backend=backend, without_model=without_model)
         return cls(
             config=config,
             digest=bundle.digest,
@@ -159,6 +157,7 @@ class Predictor:
             session=session,
             golden=[row for row in golden_rows(bundle) if not without_model or row["expected"].get("tier") != "model"],
             max_rows=max_rows,
+            pictures=pictures,
         )
 
     def watch(self, counters: DriftCounters) -> None:
@@ -429,8 +428,8 @@ class Predictor:
             reasons.update(dict.fromkeys(wanted.tolist(), self.session.reason))
             return (*self.outputs.decode({}, rows, reasons, n), reasons)
         collected: dict[str, NDArray[Any]] = {}
-        for start in range(0, len(wanted), BLOCK_ROWS):
-            block = wanted[start : start + BLOCK_ROWS]
+        for start in range(0, len(wanted), self._block_rows):
+            block = wanted[start : start + self._block_rows]
             try:
                 given = self._run_block(lane, frame, None if len(block) == n else block)
             except ModelError as error:

@@ -3,6 +3,7 @@
 1. A schema is part of the signed bundle, yet nothing in it is believed: every member is checked when it is read.
 2. The order of the features is the order of their columns in a Frame: number, integer and boolean features take the
    next number column, category features the next code column, text features the next text column (``Schema.slots``).
+   A picture stands beside the columns, and numbers derived from it are number features that no record holds.
 3. Policies say what to do with a value that is not there (``missing``) or a level that training has not seen
    (``unseen``); what they refuse is a violation, never a guess.
 """
@@ -20,7 +21,8 @@ import msgspec
 
 from edgeml.errors import BundleError
 
-Kind = Literal["number", "integer", "boolean", "category", "text"]
+Kind = Literal["number", "integer", "boolean", "category", "text", "image"]
+Bank = Literal["number", "category", "text", "image"]
 Policy = Literal["error", "allow"]
 
 # The largest integer that no other integer shares a double with.
@@ -36,11 +38,11 @@ class Slot:
     """Where a feature's values are in a Frame.
 
     Attributes:
-        bank: ``number``, ``category`` or ``text``.
+        bank: ``number``, ``category``, ``text`` or ``image``.
         index: Column in that bank.
     """
 
-    bank: Literal["number", "category", "text"]
+    bank: Bank
     index: int
 
 
@@ -50,7 +52,8 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     Attributes:
         name: The key in a record.
         kind: ``number`` (any finite double), ``integer`` (a whole number within 2**53 - 1), ``boolean`` (true, false,
-            or exactly 0 or 1), ``category`` (a string out of ``levels``) or ``text`` (any string).
+            or exactly 0 or 1), ``category`` (a string out of ``levels``), ``text`` (any string) or ``image`` (a
+            picture: docs/images.md).
         unit: For readers, such as ``mm``.
         description: For readers.
         min: Smallest value allowed (number and integer).
@@ -59,6 +62,7 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         unseen: What to do with a level that is not known: ``error`` or ``allow``.
         missing: What to do where no value is given (absent, null or NaN): ``error`` or ``allow``.
         max_bytes: Longest text allowed, in bytes of UTF-8.
+        derived_from: Name of the picture that this number is worked out of; no record holds it.
     """
 
     name: str
@@ -71,12 +75,13 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     unseen: Policy = "error"
     missing: Policy = "error"
     max_bytes: int = MAX_TEXT_BYTES
+    derived_from: str | None = None
 
     def __post_init__(self) -> None:
         complaint = _name_complaint(self.name)
         if complaint:
             raise BundleError(f"schema: a feature's name {complaint}")
-        for check in (self._check_bounds, self._check_levels, self._check_text):
+        for check in (self._check_bounds, self._check_levels, self._check_text, self._check_image):
             complaint = check()
             if complaint:
                 raise BundleError(f"schema: feature {self.name!r}: {complaint}")
@@ -113,10 +118,19 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         fits = 0 <= self.max_bytes <= MAX_MAX_BYTES
         return "" if fits else f"max_bytes {self.max_bytes} is not between 0 and {MAX_MAX_BYTES}"
 
+    def _check_image(self) -> str:
+        if self.kind == "image" and self.missing != "error":
+            return "a picture cannot be missing; remove the policy"
+        if self.derived_from is None:
+            return ""
+        if self.kind != "number" or self.missing != "error" or self.min is not None or self.max is not None:
+            return "what is derived from a picture is a number without bounds, and never missing; write a rule about it"
+        return ""
+
     @property
-    def bank(self) -> Literal["number", "category", "text"]:
+    def bank(self) -> Bank:
         """The bank of the Frame that holds the values."""
-        if self.kind == "category" or self.kind == "text":
+        if self.kind == "category" or self.kind == "text" or self.kind == "image":
             return self.kind
         return "number"
 
@@ -125,6 +139,8 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         """What a value must be, in words, for messages to people."""
         if self.kind == "boolean":
             words = "true or false"
+        elif self.kind == "image":
+            words = "a PNG or JPEG picture in base64"
         elif self.kind == "text":
             words = f"a string of at most {self.max_bytes} bytes"
         elif self.kind == "category":
@@ -171,6 +187,12 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
                 raise BundleError(
                     f"schema: feature {feature.name!r}: a {feature.kind} does not fit layout 'tensor'; use 'record'"
                 )
+        for feature in self.features:
+            if feature.derived_from != self.image if feature.kind != "image" else feature.name != self.image:
+                raise BundleError(
+                    f"schema: feature {feature.name!r}: a record with a picture holds one picture and nothing else; "
+                    "leave the other features away"
+                )
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Schema:
@@ -200,7 +222,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     @cached_property
     def slots(self) -> dict[str, Slot]:
         """Name of each feature -> where its values are in a Frame; in the order of the features."""
-        counts = {"number": 0, "category": 0, "text": 0}
+        counts = {"number": 0, "category": 0, "text": 0, "image": 0}
         slots = {}
         for feature in self.features:
             slots[feature.name] = Slot(feature.bank, counts[feature.bank])
@@ -211,6 +233,16 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     def names(self) -> tuple[str, ...]:
         """Names of the features, in order."""
         return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def given(self) -> tuple[Feature, ...]:
+        """The features that a record holds: all but those derived from a picture."""
+        return tuple(feature for feature in self.features if feature.derived_from is None)
+
+    @property
+    def image(self) -> str | None:
+        """Name of the picture that records consist of; None where they have none."""
+        return next((feature.name for feature in self.features if feature.kind == "image"), None)
 
     @cached_property
     def _by_name(self) -> dict[str, Feature]:

@@ -18,6 +18,7 @@ _FLAG = {"type": "boolean"}
 _NUMBER = {"type": "number"}
 _PARAMETERS = {"type": "object"}
 _JSON_TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "category": "string", "text": "string"}
+_JSON_TYPES["image"] = "string"
 
 
 def edgeml_version() -> str:
@@ -215,9 +216,9 @@ def _record(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
     if isinstance(predictor, TensorPredictor):
         return {"description": "This model takes tensors, not records.", "type": "object"}
     schema = predictor.schema
-    needed = [feature.name for feature in schema.features if feature.missing == "error"]
+    needed = [feature.name for feature in schema.given if feature.missing == "error"]
     return _object(
-        {feature.name: _feature(feature) for feature in schema.features},
+        {feature.name: _feature(feature) for feature in schema.given},
         *needed,
         closed=schema.unknown_fields == "reject",
     )
@@ -226,6 +227,8 @@ def _record(predictor: Predictor | TensorPredictor) -> dict[str, Any]:
 def _feature(feature: Feature) -> dict[str, Any]:
     kind = _JSON_TYPES[feature.kind]
     described: dict[str, Any] = {"type": [kind, "null"] if feature.missing == "allow" else kind}
+    if feature.kind == "image":
+        described |= {"contentEncoding": "base64", "examples": ["iVBORw0KGgo..."]}
     words = [text for text in (feature.description, feature.unit and f"unit: {feature.unit}") if text]
     if words:
         described["description"] = "; ".join(words)

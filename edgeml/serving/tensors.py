@@ -148,7 +148,7 @@ def infer(engine: Engine, body: bytes, max_rows: int, tap: Tap) -> bytes:
         _offer(tap, engine, answers, lambda: TensorRecords(tap.names, matrix=rows, size=rows.nbytes))
         outputs, parameters = inference(answers, predictor)
     elif isinstance(predictor, Predictor):
-        answers = engine.predict_columns(feature_columns(tensors))
+        answers = engine.predict_columns(feature_columns(tensors, predictor.schema.image))
         columns = list(tensors.values())
         # Texts are in the body, and of about its size.
         _offer(tap, engine, answers, lambda: TensorRecords(list(tensors), columns=columns, size=len(body)))
@@ -223,8 +223,15 @@ def _record_inputs(predictor: Predictor) -> list[dict[str, Any]]:
     schema = predictor.schema
     if schema.layout == "tensor":
         return [{"name": "input", "datatype": "FP64", "shape": [-1, len(schema.features)]}]
-    kinds = {"number": "FP64", "integer": "INT64", "boolean": "BOOL", "category": "BYTES", "text": "BYTES"}
-    return [{"name": each.name, "datatype": kinds[each.kind], "shape": [-1]} for each in schema.features]
+    kinds = {
+        "number": "FP64",
+        "integer": "INT64",
+        "boolean": "BOOL",
+        "category": "BYTES",
+        "text": "BYTES",
+        "image": "BYTES",
+    }
+    return [{"name": each.name, "datatype": kinds[each.kind], "shape": [-1]} for each in schema.given]
 
 
 def _record_outputs(predictor: Predictor) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ ROOMS = {
 # third-party package -> files or folders of edgeml that may import it; a package that is not here is refused
 THIRD_PARTY = {
     "cheroot": {"supervisor/management.py"},
+    "PIL": {"runtime/picture.py"},
     "click": {"cli"},
     "cryptography": {"bundles/signing.py"},
     "flask": {"serving/pages.py", "supervisor/management_app.py"},
