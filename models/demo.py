@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edgeml.builder.schema_inference import infer_schema
+from models.demo_pictures import records_of
 from models.demo_releases import show_releases
 from models.demo_watching import show_watching
 
@@ -87,7 +87,7 @@ def main() -> None:
         record=model_record(bundle, arguments),
         ports=(free_port(), free_port()),
     )
-    held_out = infer_schema(arguments["X"]).records(arguments["held_out"][0])
+    held_out = records_of(arguments, arguments["held_out"][0])
     show_watching(
         console,
         step,
@@ -152,7 +152,7 @@ def model_record(bundle: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     from edgeml.runtime.load import predictor_of
 
     predictor = predictor_of(bundle)
-    records = infer_schema(arguments["X"]).records(arguments["held_out"][0])
+    records = records_of(arguments, arguments["held_out"][0])
     return next(dict(record) for record in records if predictor.predict(record).tier == "model")
 
 
@@ -188,10 +188,8 @@ def wait_until_ready(server: "subprocess.Popen[bytes]", port: int) -> float:
 
 def ask(model: str, port: int, arguments: dict[str, Any]) -> None:
     """Sends every held-out record, shows one answer of each tier with the command that asks for it, and the latency."""
-    from edgeml.builder.schema_inference import infer_schema
-
     X, truth = arguments["held_out"]
-    records = infer_schema(arguments["X"]).records(X)
+    records = records_of(arguments, X)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     shown: dict[str, tuple[str, dict[str, Any]]] = {}
     right = 0

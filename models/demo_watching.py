@@ -1,7 +1,8 @@
 """The last part of ``make demo``: a box whose world changes, and how its operator learns of it.
 
 First it is asked every held-out record once: rows that the model has never seen, from the world that it was made for.
-Then only records from the upper third of one measurement come, as if one customer, one sensor or one season were left.
+Then only records from the upper third of one measurement come, as if one customer, one sensor or one season were left;
+or pictures with less than half of the light.
 """
 
 import json
@@ -18,6 +19,7 @@ from rich.table import Table
 from edgeml.bundles import Bundle
 from edgeml.supervisor.channel import watched
 from models.browser import NoBrowser, screenshot
+from models.demo_pictures import darkened
 from models.demo_releases import edgeml, serving, wait_for
 
 AT_ONCE = 50
@@ -67,12 +69,10 @@ def show_watching(
             raise SystemExit("records from the world that the model was made for raised an alarm")
         console.print(f"{len(records)} records, no alarm")
 
-        name = measurement(bundle)
-        step("10. The world changes", f"from now on only records from the upper third of {name} come")
-        known = [record for record in records if record[name] is not None]
-        upper = sorted(known, key=lambda record: float(record[name]))[-max(1, len(known) // 3) :]
+        words, changed = another_world(bundle, records)
+        step("10. The world changes", f"from now on {words}")
         sent = 0
-        rows = cycle(upper)
+        rows = cycle(changed)
         end = time.monotonic() + 60
         while not alarms(report(box, bundle)) and sent < MOST_ROWS and time.monotonic() < end:
             sent += len(send(ports[0], list(islice(rows, AT_ONCE))))
@@ -134,6 +134,16 @@ def report(box: Path, bundle: Bundle) -> dict[str, Any]:
 def alarms(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Columns with an alarm."""
     return [each for each in found["drift"]["columns"] if each["latched"]]
+
+
+def another_world(bundle: Bundle, records: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """What comes from now on, in words, and such records."""
+    if "image.json" in bundle.members:
+        return "the pictures get less than half of the light", darkened(records)
+    name = measurement(bundle)
+    known = [record for record in records if record[name] is not None]
+    upper = sorted(known, key=lambda record: float(record[name]))[-max(1, len(known) // 3) :]
+    return f"only records from the upper third of {name} come", upper
 
 
 def measurement(bundle: Bundle) -> str:
