@@ -35,7 +35,7 @@ from edgeml.builder.baseline import Baseline, baseline
 from edgeml.builder.calibration import quality_reference
 from edgeml.builder.candidate import BundleFacts, Candidate, find_candidate, json_bytes
 from edgeml.builder.drift_reference import drift_reference
-from edgeml.builder.image_form import ImageForm, picture_files, spec_of
+from edgeml.builder.image_form import ImageForm, check_picture_width, picture_files, spec_of
 from edgeml.builder.image_onnx import COMPARED, onnx_pictures
 from edgeml.builder.onnx_bundle import build_onnx
 from edgeml.builder.parity_rows import HELD_OUT_ROWS
@@ -192,6 +192,7 @@ def build(
             pipeline = onnx_pictures(pipeline, spec, labels, inferred.rows(X[:COMPARED]))
         else:
             refuse_given({"labels": labels}, why="a pipeline has its own")
+            check_picture_width(pipeline, spec)
         task = task_of(pipeline, y)
         # Only where answers are not known are all of them asked for.
         asked = inferred.rows(X if y is None or not task.has_truth else X[:1])

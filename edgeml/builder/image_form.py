@@ -146,6 +146,20 @@ def spec_of(image: Any) -> ImageSpec:
         raise BuildError(f"image: {error}") from error
 
 
+def check_picture_width(pipeline: Any, spec: ImageSpec) -> None:
+    """Checks that a pipeline takes rows as long as a picture's.
+
+    Raises:
+        BuildError: It does not.
+    """
+    wanted, width = int(np.prod(spec.shape)), getattr(pipeline, "n_features_in_", None)
+    if width is not None and width != wanted:
+        raise BuildError(
+            f"the pipeline takes rows of {width} numbers, and image gives {wanted}; fit it on "
+            "edgeml.image_rows(image, pictures)"
+        )
+
+
 def _varied(levels: NDArray[np.uint8], random: np.random.Generator) -> dict[str, bytes]:
     """Kind -> a picture made of this one."""
     wide = levels.astype(np.float64)

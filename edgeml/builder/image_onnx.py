@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from onnx.compose import add_prefix
 from onnx.reference import ReferenceEvaluator
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
@@ -154,13 +155,13 @@ def onnx_pictures(
         raise BuildError(f"an ONNX model for pictures has one input; this one has {len(inputs)}")
     if not graph.output:
         raise BuildError("the ONNX model has no output")
-    given, answer = inputs[0], graph.output[0]
-    _check_input(given, spec)
-    taken = {name for node in graph.node for name in (*node.input, *node.output)} | constants
+    _check_input(inputs[0], spec)
+    # No name of its own may meet one of the door's.
+    named = add_prefix(model, "model/")
+    answer = named.graph.output[0]
+    given = next(each for each in named.graph.input if each.name == f"model/{inputs[0].name}")
     wanted = "value" if labels is None else "scores"
-    if {DENSE, wanted, "edgeml_shape"} & (taken | {given.name}) - {answer.name}:
-        raise BuildError(f"the ONNX model has a tensor of its own named {DENSE}, {wanted} or edgeml_shape; rename it")
-    made = _with_door(model, given, answer.name, wanted, spec)
+    made = _with_door(named, given, answer.name, wanted, spec)
     answers = _reference(made, np.ascontiguousarray(rows, dtype=np.float32))
     if answers.ndim != 2 or len(answers) != len(rows):
         raise BuildError(
@@ -175,7 +176,7 @@ def onnx_pictures(
         )
     shares = np.abs(answers.sum(axis=1) - 1.0).max() < _SHARES and answers.min() >= 0.0
     if not shares:
-        made = _with_door(model, given, answer.name, wanted, spec, softmax=True)
+        made = _with_door(named, given, answer.name, wanted, spec, softmax=True)
     return OnnxPictureClassifier(made, width, [plain_label(label) for label in labels])
 
 
@@ -215,8 +216,7 @@ def _with_door(model: Any, given: Any, answer: str, wanted: str, spec: ImageSpec
     if softmax:
         last.append(helper.make_node("Softmax", [at], ["edgeml_shares"], axis=-1))
         at = "edgeml_shares"
-    if at != wanted:
-        last.append(helper.make_node("Identity", [at], [wanted]))
+    last.append(helper.make_node("Identity", [at], [wanted]))
     width = int(np.prod(spec.shape))
     sizes = [
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None

@@ -264,7 +264,7 @@ class Capture:
             model=origin.model,
             bundle=origin.digest,
             version=origin.version,
-            record=self._policy.written(record, origin.fields, self._key),
+            record=self._policy.written(record, origin.fields, self._key, origin.pictures),
             prediction=_written(answer),
             tier=answer.tier,
             chance=chosen.chance,

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import math
 import random
@@ -65,17 +66,27 @@ class CapturePolicy:
         """The chance of a record to be looked at, and of a hard one to be kept."""
         return min(1.0, self.share * self.boost)
 
-    def written(self, record: Mapping[str, Any], fields: frozenset[str], key: bytes) -> dict[str, Any]:
+    def written(
+        self,
+        record: Mapping[str, Any],
+        fields: frozenset[str],
+        key: bytes,
+        pictures: frozenset[str] = frozenset(),
+    ) -> dict[str, Any]:
         """A record as it may be written down.
 
         Args:
             record: As it came.
             fields: Those that the schema knows; what a client sends besides is nobody's business.
             key: Of the hash, at most 64 bytes.
+            pictures: Fields of which nothing but a digest is written: they are large, and show people.
         """
         kept = {}
         for name, value in record.items():
             if name not in fields or name in self.exclude:
+                continue
+            if name in pictures and name not in self.hashed:
+                kept[name] = _digest(value)
                 continue
             kept[name] = _hashed(value, key) if name in self.hashed and value is not None else value
         return kept
@@ -167,6 +178,15 @@ def is_hard(tier: str, scores: Mapping[str, float] | None) -> bool:
         return False
     ordered = sorted(scores.values())
     return ordered[-1] - ordered[-2] < HARD_MARGIN
+
+
+def _digest(value: Any) -> str:
+    """What is kept of a picture: whether it is the same as another one, and its size."""
+    try:
+        data = value if isinstance(value, bytes) else binascii.a2b_base64(value)
+    except (TypeError, ValueError):
+        return "no picture"
+    return f"sha256:{hashlib.sha256(data).hexdigest()} ({len(data)} bytes)"
 
 
 def _hashed(value: Any, key: bytes) -> str:

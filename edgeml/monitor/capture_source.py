@@ -20,12 +20,14 @@ class Origin:
         digest: Digest of the bundle.
         version: Its version label.
         fields: Names of the features of its schema.
+        pictures: Those of them that are pictures, of which nothing but a digest is kept.
     """
 
     model: str
     digest: str
     version: str
     fields: frozenset[str]
+    pictures: frozenset[str] = frozenset()
 
 
 class Source(Protocol):

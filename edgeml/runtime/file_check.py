@@ -28,10 +28,10 @@ from edgeml.monitor.watch_report import watch_report
 from edgeml.monitor.windows import ROWS
 from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.counting import drift_layout, drift_monitor
+from edgeml.runtime.image_reader import record_reader
 from edgeml.runtime.members import reference_of
 from edgeml.runtime.prediction import TIERS
 from edgeml.runtime.predictor import Predictor
-from edgeml.runtime.reader import RecordReader
 from edgeml.runtime.record_file import Item
 
 CHUNK_RECORDS = 1000
@@ -75,7 +75,7 @@ class FileCheck:
         if self._drift is not None:
             predictor.watch(self._drift.counters)
         # With room for what is wrong with every record of a chunk: a renamed field is two violations.
-        self._reader = RecordReader(predictor.schema, max_violations=_VIOLATIONS * CHUNK_RECORDS)
+        self._reader = record_reader(predictor.schema, predictor.pictures, max_violations=_VIOLATIONS * CHUNK_RECORDS)
         self._frame = self._reader.new_frame(CHUNK_RECORDS)
         self._quality = AnswerQuality(predictor, self._reference.get("quality"))
         self._latency = LatencyMonitor()

@@ -5,8 +5,9 @@ It stands where other bundles have their ``RecordReader``, which reads the JSON 
 1. A picture comes as base64 of a PNG or JPEG file; in Python also as the file's bytes or a uint8 array, in tensors also
    as UINT8 [n, height, width(, channels)].
 2. What is wrong with it is a violation like any other: it names the record, the field, what was expected and what came.
-3. One request makes at most ``MAX_FINISHED_BYTES`` of finished pictures and decodes ``MAX_DECODED_PIXELS``: both grow
-   far beyond the bytes that come in. Without a bound on rows (``UNBOUNDED``: a workstation that builds) there is none.
+3. One request, JSON or tensors, makes at most ``MAX_FINISHED_BYTES`` of finished pictures and decodes
+   ``MAX_DECODED_PIXELS``: both grow far beyond the bytes that come in. Records that are Python objects are the caller's
+   own, and not bounded; nor is anything without a bound on rows (``UNBOUNDED``: a workstation that builds).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class ImageReader:
         schema: What a record looks like.
         program: What happens to a picture.
         max_rows: Largest number of records in one request.
+        max_violations: Most violations that one error holds.
 
     Attributes:
         schema: What a record looks like.
@@ -51,8 +53,16 @@ class ImageReader:
         RequirementError: Pillow is not installed.
     """
 
-    def __init__(self, schema: Schema, program: PictureProgram, *, max_rows: int = 10_000) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        program: PictureProgram,
+        *,
+        max_rows: int = 10_000,
+        max_violations: int = MAX_VIOLATIONS,
+    ) -> None:
         self.schema = schema
+        self._max_violations = max_violations
         self._bounded = max_rows < UNBOUNDED
         fitting = max(1, MAX_FINISHED_BYTES // program.picture_bytes)
         self.max_rows = min(max_rows, fitting) if self._bounded else max_rows
@@ -61,7 +71,7 @@ class ImageReader:
         self._decoder = PictureDecoder(max_pixels=program.spec.max_pixels, exif=program.spec.exif)
         text = Feature(name=self._name, kind="text", max_bytes=MAX_TEXT_BYTES)
         of_text = Schema(features=(text,), unknown_fields=schema.unknown_fields)
-        self._texts = RecordReader(of_text, max_rows=self.max_rows)
+        self._texts = RecordReader(of_text, max_rows=self.max_rows, max_violations=max_violations)
         derived = [feature.name for feature in schema.features if feature.derived_from is not None]
         self._n_numbers = len(derived)
         self._kernel = FrameReader(
@@ -102,6 +112,10 @@ class ImageReader:
         Raises:
             SchemaError: Some record breaks the schema and ``partial`` is false.
         """
+        return self._fill(frame, *self._sources(records), partial, bounded=False)
+
+    def _sources(self, records: Sequence[Mapping[str, Any]]) -> tuple[list[Source | None], list[Violation]]:
+        """The picture of each record, None where it has none, and why."""
         sources: list[Source | None] = []
         found: list[Violation] = []
         for row, record in enumerate(records):
@@ -114,7 +128,7 @@ class ImageReader:
             wrong = self._texts.read_many(texts, [record], partial=True)
             found += self._of_picture(replace(each, row=row) for each in wrong)
             sources.append(None if wrong else _bytes_of(texts.text(0, 0)))
-        return self._fill(frame, sources, found, partial)
+        return sources, found
 
     def read_columns(
         self, frame: Frame, columns: Mapping[str, ArrayLike], *, partial: bool = False
@@ -143,8 +157,9 @@ class ImageReader:
                     code="bad_shape",
                     field=self._name,
                 )
-            return self._fill(frame, list(given), [], partial)
-        return self.read_many(frame, [{self._name: each} for each in given], partial=partial)
+            return self._fill(frame, list(given), [], partial, bounded=self._bounded)
+        sources, found = self._sources([{self._name: each} for each in given])
+        return self._fill(frame, sources, found, partial, bounded=self._bounded)
 
     def read_matrix(self, frame: Frame, matrix: ArrayLike, *, partial: bool = False) -> tuple[Violation, ...]:
         """Refuses: a record is a picture.
@@ -173,7 +188,9 @@ class ImageReader:
         sources: list[Source | None] = [None] * envelope.n_records
         for at, row in enumerate(envelope.rows):
             sources[row] = _bytes_of(texts.text(0, at))
-        found = self._fill(frame, sources, self._of_picture(envelope.violations), envelope.partial)
+        found = self._fill(
+            frame, sources, self._of_picture(envelope.violations), envelope.partial, bounded=self._bounded
+        )
         return Envelope(
             id=envelope.id,
             unit=envelope.unit,
@@ -195,7 +212,7 @@ class ImageReader:
             self._texts.read_json_record(texts, line)
         except SchemaError as error:
             raise SchemaError(self._of_picture(error.violations)) from None
-        self._fill(frame, [_bytes_of(texts.text(0, 0))], [], False)
+        self._fill(frame, [_bytes_of(texts.text(0, 0))], [], False, bounded=self._bounded)
 
     def read_json_numbers(self, frame: Frame, numbers: bytes, *, single: bool) -> bool:
         """Says that numbers are no record; ``read_matrix`` then says what is."""
@@ -210,10 +227,16 @@ class ImageReader:
         raise KeyError(name)
 
     def _fill(
-        self, frame: Frame, sources: Sequence[Source | None], found: Sequence[Violation], partial: bool
+        self,
+        frame: Frame,
+        sources: Sequence[Source | None],
+        found: Sequence[Violation],
+        partial: bool,
+        *,
+        bounded: bool,
     ) -> tuple[Violation, ...]:
         """Decodes and finishes the pictures; None stands for a record that is refused already."""
-        if len(sources) > self.max_rows:
+        if bounded and len(sources) > self.max_rows:
             raise RequestError(
                 f"too many records in one request (at most {self.max_rows}); send them in several",
                 code="too_many_records",
@@ -232,7 +255,7 @@ class ImageReader:
             refusal = levels if isinstance(levels, Refusal) else None
             if isinstance(levels, np.ndarray):
                 pixels += levels.shape[0] * levels.shape[1] if levels.ndim > 1 else 0
-                if self._bounded and pixels > MAX_DECODED_PIXELS and row:
+                if bounded and pixels > MAX_DECODED_PIXELS and row:
                     raise RequestError(
                         f"the pictures of one request have more than {MAX_DECODED_PIXELS} pixels; send them in several",
                         code="too_many_pixels",
@@ -245,7 +268,7 @@ class ImageReader:
                 expected = self._expected.get(refusal.code, self._expected[""])
                 violations.append(Violation(row, self._name, refusal.code, expected, refusal.got))
         if violations and not partial:
-            raise SchemaError(sorted(violations, key=_row)[:MAX_VIOLATIONS])
+            raise SchemaError(sorted(violations, key=_row)[: self._max_violations])
         self._kernel.begin_columns(frame, good)
         for column in range(self._n_numbers):
             self._kernel.fill_buffer(frame, column, numbers[:good], column)
@@ -266,7 +289,11 @@ class ImageReader:
 
 
 def record_reader(
-    schema: Schema, pictures: PictureProgram | None, *, max_rows: int = 10_000
+    schema: Schema,
+    pictures: PictureProgram | None,
+    *,
+    max_rows: int = 10_000,
+    max_violations: int = MAX_VIOLATIONS,
 ) -> RecordReader | ImageReader:
     """Who reads the records of a bundle.
 
@@ -274,12 +301,11 @@ def record_reader(
         schema: What a record looks like.
         pictures: What happens to the pictures that records consist of; None where they hold none.
         max_rows: Largest number of records in one request.
+        max_violations: Most violations that one error holds.
     """
-    return (
-        RecordReader(schema, max_rows=max_rows)
-        if pictures is None
-        else ImageReader(schema, pictures, max_rows=max_rows)
-    )
+    if pictures is None:
+        return RecordReader(schema, max_rows=max_rows, max_violations=max_violations)
+    return ImageReader(schema, pictures, max_rows=max_rows, max_violations=max_violations)
 
 
 def _row(violation: Violation) -> int:

@@ -90,7 +90,7 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             return "pad must hold levels from 0 to 255"
         if not all(map(_is_finite, (self.scale, *self.mean, *self.std))) or any(each == 0 for each in self.std):
             return "scale, mean and std must be finite, and no std may be 0"
-        if not np.isfinite(self.table().astype(np.float32)).all():
+        if not np.abs(self.table()).max() <= np.finfo(np.float32).max:
             return "with this scale, mean and std a level is beyond float32"
         if self.crop is not None and (
             len(self.crop) != 4 or not all(_is_whole(each, at > 1, 65535) for at, each in enumerate(self.crop))

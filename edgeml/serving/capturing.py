@@ -227,7 +227,14 @@ class TensorRecords:
         elif self._matrix is not None:
             rows = (row.tolist() for row in self._matrix)
         else:
-            rows = zip(*(column.ravel().tolist() for column in self._columns), strict=True)
+            # An array of pictures has more dimensions; each is kept as its bytes.
+            rows = zip(
+                *(
+                    [each.tobytes() for each in column] if column.ndim > 2 else column.ravel().tolist()
+                    for column in self._columns
+                ),
+                strict=True,
+            )
         for row in rows:
             # NaN is the only value that is not itself.
             yield {name: value if value == value else None for name, value in zip(self._names, row, strict=True)}
@@ -246,14 +253,16 @@ class Tap:
         names: Names of the features, in the order of a row.
     """
 
-    __slots__ = ("_id_of", "_origin", "capturing", "names")
+    __slots__ = ("_id_of", "_origin", "_pictures", "capturing", "names")
 
     def __init__(self, capturing: Capturing, engine: Engine, id_of: Callable[[Prediction], str]) -> None:
         self.capturing = capturing
         self._id_of = id_of
         self._origin: Origin | None = None
         predictor = engine.predictor
-        self.names = tuple(each.name for each in predictor.schema.features) if isinstance(predictor, Predictor) else ()
+        features = predictor.schema.given if isinstance(predictor, Predictor) else ()
+        self.names = tuple(each.name for each in features)
+        self._pictures = frozenset(each.name for each in features if each.kind == "image")
 
     def take(
         self,
@@ -273,7 +282,7 @@ class Tap:
             ids: Prediction id by row; None where the answers have none.
         """
         if self._origin is None:
-            self._origin = Origin(engine.name, engine.digest, engine.version, frozenset(self.names))
+            self._origin = Origin(engine.name, engine.digest, engine.version, frozenset(self.names), self._pictures)
         given = ids if ids is not None else lambda row: self._id_of(answers[row])
         self.capturing.take(sampler, source_of, answers, given, self._origin)
 

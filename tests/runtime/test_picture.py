@@ -1,0 +1,119 @@
+"""Decoding: which files become which levels, and which are refused before anything is decoded."""
+
+import io
+import sys
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from runtime.image_samples import file_of, jpeg_header, picture, png_header
+
+from edgeml.errors import RequirementError
+from edgeml.runtime.picture import PictureDecoder, Refusal, encoded, picture_size
+
+LEVELS = picture(0, np.random.default_rng(0))
+decode = PictureDecoder(max_pixels=10_000, exif=True)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3), (5, 7, 4)])
+def test_png_loses_nothing(shape):
+    levels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    assert (decode(encoded(levels)) == levels.reshape(shape[:2] if shape[2:] == (1,) else shape)).all()
+
+
+def test_jpeg_is_pillows():
+    file = file_of(LEVELS, "JPEG", quality=90)
+    assert (decode(file) == np.asarray(Image.open(io.BytesIO(file)))).all()
+    assert decode(file_of(LEVELS, "JPEG", progressive=True)).shape == LEVELS.shape
+
+
+def test_each_mode_becomes_levels():
+    image = Image.fromarray(LEVELS)
+    grey = np.asarray(image.convert("L"))
+    assert (decode(file_of(image.convert("1"))) == np.asarray(image.convert("1")) * 255).all()
+    assert decode(file_of(image.quantize(16))).shape == LEVELS.shape
+    assert decode(file_of(image.quantize(16), transparency=0)).shape == (*LEVELS.shape[:2], 4)
+    assert decode(file_of(image.convert("LA"))).shape == (*LEVELS.shape[:2], 4)
+    assert decode(file_of(image.convert("CMYK"), "JPEG")).shape == LEVELS.shape
+    deep = Image.fromarray(grey.astype(np.uint16) * 256 + 7)
+    assert (decode(file_of(deep)) == grey).all()  # the upper 8 bits
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_exif_says(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = file_of(LEVELS, "PNG", exif=exif)
+    from PIL import ImageOps
+
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(file))))
+    assert np.array_equal(decode(file), wanted)
+    assert np.array_equal(PictureDecoder(max_pixels=10_000, exif=False)(file), LEVELS)
+
+
+def test_of_an_animation_the_first_picture_counts():
+    frames = [Image.fromarray(LEVELS), Image.fromarray(255 - LEVELS)]
+    file = file_of(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    assert (decode(file) == LEVELS).all()
+
+
+@pytest.mark.parametrize("header", [png_header, jpeg_header])
+def test_a_bomb_is_refused_by_its_header(header):
+    with patch.object(decode, "_image", None):  # nobody could decode it
+        assert decode(header(65535, 65535)) == Refusal("too_many_pixels", "65535 x 65535 pixels")
+    assert decode(header(100, 101)).code == "too_many_pixels"
+    assert decode(header(100, 100)).code == "not_a_picture"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"",
+        b"GIF89a" + bytes(40),
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+        b"\xff\xd8\xff\xe0\x00\x00" * 40,
+        png_header(0, 5),
+        jpeg_header(5, 0),
+        file_of(LEVELS)[:-40],
+        file_of(LEVELS, "JPEG")[:-80],
+        file_of(LEVELS)[:60] + b"\x00" * 200,
+        file_of(LEVELS, "BMP"),
+        file_of(LEVELS, "TIFF"),
+        b"%PDF-1.4",
+    ],
+)
+def test_what_is_no_whole_picture_is_refused(file):
+    assert decode(file).code == "not_a_picture"
+
+
+def test_a_file_of_two_sizes_is_refused():
+    file = bytearray(file_of(LEVELS, "JPEG"))
+    bomb = jpeg_header(900, 900)[2:-2]
+    # The first frame is small; what follows is another one.
+    assert isinstance(decode(bytes(file[:2]) + jpeg_header(10, 10)[2:-2] + bomb + bytes(file[2:])), Refusal)
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", png_header(9, 9)]))
+def test_any_bytes_have_an_answer(tail, head):
+    assert isinstance(decode(head + tail), Refusal | np.ndarray)
+
+
+@given(st.integers(0, 400), st.integers(0, 255), st.sampled_from(["PNG", "JPEG"]))
+def test_a_changed_byte_has_an_answer(at, byte, kind):
+    file = bytearray(file_of(LEVELS, kind))
+    file[at % len(file)] = byte
+    assert isinstance(decode(bytes(file)), Refusal | np.ndarray)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["PNG", "JPEG"]))
+def test_the_header_says_the_size(width, height, kind):
+    assert picture_size(file_of(np.zeros((height, width), np.uint8), kind)) == (width, height)
+
+
+def test_without_pillow_the_remedy_is_said():
+    with patch.dict(sys.modules, {"PIL": None}), pytest.raises(RequirementError, match=r"edgeml\[images\]"):
+        PictureDecoder(max_pixels=1, exif=True)
