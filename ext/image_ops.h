@@ -233,23 +233,33 @@ done:
 static void edgeml_statistics(const uint8_t *picture, const edgeml_target *t, const edgeml_box *box, uint8_t *luma,
                               double *out) {
     const int d = t->channels, red = t->reversed ? 2 : 0, colours = d == 1 ? 1 : 3;
-    const int64_t w = box->width, h = box->height;
-    int64_t counts[3][EDGEML_HISTOGRAM_BINS] = {{0}}, sum = 0, squares = 0, n = w * h;
+    const int64_t w = box->width, h = box->height, n = w * h;
+    int64_t counts[3][EDGEML_HISTOGRAM_BINS] = {{0}}, sum = 0, squares = 0;
     for (int64_t y = 0; y < h; y++) {
         const uint8_t *p = picture + ((box->y + y) * t->width + box->x) * d;
         uint8_t *l = luma + y * w;
-        for (int64_t x = 0; x < w; x++, p += d) {
-            l[x] = d == 1 ? p[0] : edgeml_luma(p[red], p[1], p[2 - red]);
-            sum += l[x];
-            squares += (int64_t)l[x] * l[x];
-            if (d == 1) {
-                counts[0][p[0] >> 6]++;
-            } else {
-                counts[0][p[red] >> 6]++;
-                counts[1][p[1] >> 6]++;
-                counts[2][p[2 - red] >> 6]++;
+        /* The four bins of a channel are four fields of 16 bits of one number: a row has at most 4096 pixels. */
+        uint64_t bins[3] = {0, 0, 0};
+        if (d == 1) {
+            memcpy(l, p, (size_t)w);
+            for (int64_t x = 0; x < w; x++) bins[0] += (uint64_t)1 << ((p[x] >> 6) * 16);
+        } else {
+            for (int64_t x = 0; x < w; x++, p += d) {
+                l[x] = edgeml_luma(p[red], p[1], p[2 - red]);
+                bins[0] += (uint64_t)1 << ((p[red] >> 6) * 16);
+                bins[1] += (uint64_t)1 << ((p[1] >> 6) * 16);
+                bins[2] += (uint64_t)1 << ((p[2 - red] >> 6) * 16);
             }
         }
+        for (int j = 0; j < colours; j++)
+            for (int b = 0; b < EDGEML_HISTOGRAM_BINS; b++) counts[j][b] += (int64_t)(bins[j] >> (16 * b) & 0xffff);
+        uint32_t of_row = 0, row_squares = 0; /* at most 255 * 255 * 4096 */
+        for (int64_t x = 0; x < w; x++) {
+            of_row += l[x];
+            row_squares += (uint32_t)l[x] * l[x];
+        }
+        sum += of_row;
+        squares += row_squares;
     }
     double mean = (double)sum / (double)n, spread = (double)squares / (double)n - mean * mean;
     out[0] = mean;
@@ -257,11 +267,15 @@ static void edgeml_statistics(const uint8_t *picture, const edgeml_target *t, co
     int64_t edges = 0, edge_squares = 0, inner = w > 2 && h > 2 ? (w - 2) * (h - 2) : 0;
     for (int64_t y = 1; y + 1 < h && inner > 0; y++) {
         const uint8_t *l = luma + y * w;
+        int32_t of_row = 0;
+        uint32_t row_squares = 0; /* at most 1020 * 1020 * 4094, which fits */
         for (int64_t x = 1; x + 1 < w; x++) {
             int32_t bend = (int32_t)l[x - 1] + l[x + 1] + l[x - w] + l[x + w] - 4 * (int32_t)l[x];
-            edges += bend;
-            edge_squares += (int64_t)bend * bend;
+            of_row += bend;
+            row_squares += (uint32_t)(bend * bend);
         }
+        edges += of_row;
+        edge_squares += row_squares;
     }
     double middle = inner > 0 ? (double)edges / (double)inner : 0.0;
     double variance = inner > 0 ? (double)edge_squares / (double)inner - middle * middle : 0.0;
