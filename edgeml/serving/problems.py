@@ -25,6 +25,7 @@ STATUS = {
     "unknown_model": 404,
     "method_not_allowed": 405,
     "too_large": 413,
+    "too_many_pixels": 413,
     "too_many_records": 413,
     "unsupported_media_type": 415,
     "unsupported_encoding": 415,

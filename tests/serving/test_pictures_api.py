@@ -11,6 +11,8 @@ from runtime.image_samples import data, disks, file_of, png_header
 from serving.running import Running
 from serving.test_capturing import Plane
 
+from edgeml.runtime import image_reader
+
 PICTURES, COLOURS = data()
 FILES = [file_of(each, "JPEG", quality=95) if at % 2 else file_of(each) for at, each in enumerate(PICTURES[:6])]
 TEXTS = [base64.b64encode(each).decode() for each in FILES]
@@ -73,6 +75,13 @@ def test_what_is_wrong_is_counted_by_field_and_reason(tmp_path):
         assert plane.post("/v1/predict", {"records": [{"image": image}]})[0] == 400
     counted = plane.engine.validation.document()["fields"]
     assert counted == {"image": {"not_base64": 2, "not_a_picture": 1}}
+
+
+def test_too_many_pixels_in_all_are_a_413(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_reader, "MAX_DECODED_PIXELS", 1000)
+    plane = Plane(disks(), tmp_path / "store")
+    status, answer = plane.post("/v1/predict", {"records": [{"image": each} for each in TEXTS]})
+    assert (status, answer["code"], answer["field"]) == (413, "too_many_pixels", "image")
 
 
 def test_tensors(pictures):
