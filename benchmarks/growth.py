@@ -88,7 +88,7 @@ def features(say: Say) -> list[Curve]:
         dice = np.random.default_rng(d)
         X = dice.normal(size=(400, d))
         y = (X[:, 0] + X[:, d // 2] > 0).astype(int)
-        # An array, as building goes through scikit-learn's checks thousands of times, which are slow on wide DataFrames.
+        # An array: building asks scikit-learn thousands of times, whose checks are slow on wide DataFrames.
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=50)).fit(X, y)
         predictor = Predictor.from_bundle(edgeml.build(model, X, y, name="growth", version="1"))
         record = dict(zip(predictor.schema.names, X[0].round(4).tolist(), strict=True))
