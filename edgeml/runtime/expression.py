@@ -146,12 +146,14 @@ class TextMatch(Node):
     Attributes:
         texts: One string or more; those of ``matches`` are regular expressions.
         folded: Whether it says ``ignoring case``.
+        places: Offset of each text in the source.
     """
 
     operand: Node
     how: TextTest
     texts: tuple[str, ...]
     folded: bool = False
+    places: tuple[int, ...] = field(default=(), compare=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,18 +250,20 @@ class _Parser:
             self.take()
             how = "contains word"
         if self.token.kind in _CLOSING:
-            opening = self.token
             items = self.items()
-            texts = tuple(item.value for item in items if isinstance(item, Text))
-            if len(texts) < len(items):
-                raise self.source.error(opening.position, f"{how!r} takes strings in quotes only")
         else:
-            texts = (self.expect("text", f"a string in quotes after {how!r}").text,)
+            token = self.expect("text", f"a string in quotes after {how!r}")
+            items = (Text(token.text, position=token.position),)
+        for item in items:
+            if not isinstance(item, Text):
+                raise self.source.error(item.position, f"{how!r} takes strings in quotes only")
+        texts = tuple(str(item.value) for item in items)
+        places = tuple(item.position for item in items)
         folded = self.at_word("ignoring", "case")
         if folded:
             self.take()
             self.take()
-        return TextMatch(node, how, texts, folded, position=sign.position)
+        return TextMatch(node, how, texts, folded, position=sign.position, places=places)
 
     def between(self, node: Node, where: int) -> Between:
         low = self.expression(SUM)

@@ -199,10 +199,10 @@ class _Checker:
                     raise self.source.error(
                         node.position, f"{how!r} follows a text; this is {self.named(operand, kind)}{hint}"
                     )
-                for text in texts:
+                for text, place in zip(texts, node.places or (node.position,) * len(texts), strict=True):
                     wrong = text_fault(how, text, folded, alone=len(texts) == 1)
                     if wrong:
-                        raise self.source.error(node.position, f"{format_text(text[:60])}: {wrong}")
+                        raise self.source.error(place, f"{format_text(text[:60])}: {wrong}")
             case _:
                 kind = self.type_of(node)
                 if kind != "boolean":
