@@ -140,10 +140,7 @@ def spec_of(image: Any) -> ImageSpec:
         return image
     if not isinstance(image, Mapping):
         raise BuildError(f"image must be an edgeml.ImageSpec, got {type(image).__name__}")
-    try:
-        return ImageSpec(**image)
-    except TypeError as error:
-        raise BuildError(f"image: {error}") from error
+    return ImageSpec.from_dict(image)
 
 
 def check_picture_width(pipeline: Any, spec: ImageSpec) -> None:

@@ -19,7 +19,14 @@ import click
     "--schema", type=click.Path(path_type=Path), help="For an ONNX model: a JSON file with inputs and outputs."
 )
 @click.option(
-    "--samples", type=click.Path(path_type=Path), help="For an ONNX model: a .npz file, one array for each input."
+    "--image",
+    type=click.Path(path_type=Path),
+    help="For an ONNX model that takes pictures: a JSON file with the members of ImageSpec, and labels.",
+)
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path),
+    help="For an ONNX model: a .npz file, one array for each input; with --image a folder of pictures.",
 )
 def build(
     source: Path,
@@ -27,6 +34,7 @@ def build(
     version: str | None,
     name: str | None,
     schema: Path | None,
+    image: Path | None,
     samples: Path | None,
 ) -> None:
     """Build a bundle from SOURCE: a script with a function train(), or a file model.onnx.
@@ -46,18 +54,23 @@ def build(
         def say(step: str, number: int, total: int) -> None:
             bar.update(task, description=step, completed=number, total=total)
 
-        bundle = _build(source, overrides, schema, samples, say)
+        bundle = _build(source, overrides, schema, image, samples, say)
     bundle.save(output)
     _report(console, bundle, output)
 
 
-def _build(source: Path, overrides: dict[str, Any], schema: Path | None, samples: Path | None, say: Any) -> Any:
+def _build(
+    source: Path, overrides: dict[str, Any], schema: Path | None, image: Path | None, samples: Path | None, say: Any
+) -> Any:
     from edgeml.builder import build as build_bundle
     from edgeml.builder.script import build_script
     from edgeml.errors import BuildError
 
     if source.suffix != ".onnx":
         return build_script(source, overrides=overrides, progress=say)
+    arguments = {"name": source.stem.lower(), "version": "1"} | overrides
+    if image is not None:
+        return build_bundle(source, progress=say, **_of_pictures(image, samples), **arguments)
     if schema is None:
         raise BuildError(
             "a bare ONNX model needs --schema FILE: {'inputs': [{'name', 'datatype', 'shape'}], 'outputs': [...]}"
@@ -71,8 +84,25 @@ def _build(source: Path, overrides: dict[str, Any], schema: Path | None, samples
         raise BuildError(
             f"{schema if samples is None else f'{schema} or {samples}'} cannot be read: {error}"
         ) from error
-    arguments = {"name": source.stem.lower(), "version": "1"} | overrides
     return build_bundle(source, arrays, schema=document, progress=say, **arguments)
+
+
+def _of_pictures(image: Path, samples: Path | None) -> dict[str, Any]:
+    """What ``edgeml.build`` takes for a model of pictures."""
+    from edgeml.errors import BuildError
+
+    if samples is None or not samples.is_dir():
+        raise BuildError(
+            "a model that takes pictures needs --samples FOLDER: some PNG or JPEG files like those to come"
+        )
+    try:
+        spec = json.loads(image.read_text(encoding="utf-8"))
+        pictures = [path for path in sorted(samples.iterdir()) if path.suffix.lower() in (".png", ".jpg", ".jpeg")]
+    except (OSError, ValueError) as error:
+        raise BuildError(f"{image} or {samples} cannot be read: {error}") from error
+    if not isinstance(spec, dict):
+        raise BuildError(f'{image} must hold an object such as {{"width": 224, "height": 224, "labels": [...]}}')
+    return {"X": pictures, "labels": spec.pop("labels", None), "image": spec}
 
 
 def _report(console: Any, bundle: Any, output: Path) -> None:

@@ -174,6 +174,18 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         return region, ((self.width - wide) // 2, (self.height - high) // 2, wide, high)
 
     @classmethod
+    def from_dict(cls, members: Mapping[str, Any]) -> ImageSpec:
+        """Makes it of its members, as they stand in JSON.
+
+        Raises:
+            BuildError: One is missing, unknown or does not fit.
+        """
+        try:
+            return msgspec.convert(dict(members), cls, strict=True)
+        except msgspec.ValidationError as error:
+            raise BuildError(f"image: {error}") from error
+
+    @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> tuple[ImageSpec, str]:
         """Reads ``image.json``.
 
@@ -190,8 +202,8 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         if door not in ("float32", "float64"):
             raise BundleError(f"bundle member {MEMBER}: door {door!r} is neither float32 nor float64")
         try:
-            return msgspec.convert(parts, cls, strict=True), door
-        except (msgspec.ValidationError, BuildError) as error:
+            return cls.from_dict(parts), door
+        except BuildError as error:
             raise BundleError(f"bundle member {MEMBER}: {str(error).removeprefix('image: ')}") from error
 
     def to_document(self, door: str) -> dict[str, Any]:

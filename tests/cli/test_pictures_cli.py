@@ -5,6 +5,7 @@ import csv
 import json
 
 import pytest
+from builder.test_image_bundle import network
 from cli.shell import run
 from runtime.image_samples import data, disks, file_of
 
@@ -17,6 +18,35 @@ def bundle(tmp_path_factory):
     path = tmp_path_factory.mktemp("disks") / "disks.edgeml"
     disks().save(path)
     return path
+
+
+def test_build_from_an_onnx_model(tmp_path):
+    (tmp_path / "disks.onnx").write_bytes(network())
+    (tmp_path / "pictures").mkdir()
+    for at, each in enumerate(PICTURES[:30]):
+        (tmp_path / "pictures" / f"{at}.{'jpg' if at % 2 else 'PNG'}").write_bytes(
+            file_of(each, "JPEG" if at % 2 else "PNG")
+        )
+    (tmp_path / "pictures" / "notes.txt").write_text("not a picture")
+    spec = {
+        "width": 8,
+        "height": 6,
+        "layout": "chw",
+        "scale": 1 / 255,
+        "mean": [0.0],
+        "labels": ["red", "green", "blue"],
+    }
+    (tmp_path / "image.json").write_text(json.dumps(spec))
+    words = ("build", "disks.onnx", "--image", "image.json", "-o", "disks.edgeml")
+    done = run(*words, "--samples", "pictures", cwd=tmp_path)
+    assert done.returncode == 0 and "0 labels differ" in done.stderr, done.stderr
+    for more, message in [((), "--samples FOLDER"), (("--samples", "image.json"), "--samples FOLDER")]:
+        done = run(*words, *more, cwd=tmp_path)
+        assert done.returncode != 0 and message in done.stderr
+    (tmp_path / "image.json").write_text("[]")
+    assert "must hold an object" in run(*words, "--samples", "pictures", cwd=tmp_path).stderr
+    (tmp_path / "image.json").write_text('{"width": 8, "height": 6, "colour": 1}')
+    assert "colour" in run(*words, "--samples", "pictures", cwd=tmp_path).stderr
 
 
 def test_predict(bundle, tmp_path):

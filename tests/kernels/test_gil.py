@@ -13,6 +13,8 @@ import time
 import numpy as np
 import pytest
 
+from edgeml.runtime.image_program import PictureProgram
+from edgeml.runtime.image_spec import ImageSpec
 from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.predictor import Predictor
 
@@ -108,3 +110,10 @@ def test_running_onnx_runtime(predictor, penguins_bundle, backend):
 def test_opening_a_model(penguins_bundle):
     model = penguins_bundle.members["model.onnx"]
     assert lets_others_run(lambda: OnnxSession.open(model, backend="c"), calls=50)
+
+
+def test_making_a_picture():
+    levels = np.zeros((600, 800, 3), dtype=np.uint8)
+    program = PictureProgram(ImageSpec(width=320, height=240, resize="area"))
+    finished, numbers = np.empty(program.picture_bytes, dtype=np.uint8), np.empty(program.n_numbers)
+    assert lets_others_run(lambda: program.put(levels, finished, numbers))

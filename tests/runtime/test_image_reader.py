@@ -4,6 +4,7 @@ import base64
 import json
 from unittest.mock import patch
 
+import cv2
 import numpy as np
 import pytest
 from runtime.image_samples import SPEC, data, disks, file_of, png_header
@@ -177,6 +178,11 @@ def test_darkened_pictures_are_seen_by_the_drift_counters():
     check.take(iter([Item("record", at, record) for at, record in enumerate(dark)]))
     drifted = different(check.report())
     assert {"image.brightness", "image.contrast"} <= drifted and "image.width" not in drifted
+    check = FileCheck(bundle, Predictor.from_bundle(bundle))
+    blurred = [{"image": cv2.GaussianBlur(each, (0, 0), 6.0)} for each in PICTURES]
+    check.take(iter([Item("record", at, record) for at, record in enumerate(blurred)]))
+    drifted = different(check.report())
+    assert "image.sharpness" in drifted and "image.brightness" not in drifted
 
 
 def test_members_that_do_not_fit_each_other_are_refused():
