@@ -117,7 +117,7 @@ def expected_labels() -> dict[str, list[int]]:
 
 def about(rounds: int) -> dict[str, Any]:
     """Where and with what was measured."""
-    packages = ("edgeml", "onnxruntime", "scikit-learn", "skl2onnx", "granian", "flask", "numpy")
+    packages = ("edgeml", "onnxruntime", "scikit-learn", "skl2onnx", "flask", "numpy")
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "cpu": _cpu(),

@@ -5,7 +5,6 @@ Arguments: the folder of artifacts.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -56,7 +55,7 @@ def in_the_service(bundle: Bundle, records: list[dict[str, Any]], *, drift: bool
                 "REQUEST_METHOD": "POST",
                 "CONTENT_TYPE": "application/json",
                 "CONTENT_LENGTH": str(len(body)),
-                "wsgi.input": io.BytesIO(body),
+                "edgeml.body": body,
             }
         )
         assert status == 200

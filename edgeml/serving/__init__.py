@@ -2,7 +2,8 @@
 
 Law: turns bytes into calls of an ``Engine`` and answers into bytes; decides nothing about models. May import runtime,
 monitor, bundles and errors; only ``edgeml.cli`` imports it. flask and werkzeug appear in ``pages`` alone and are
-imported with the first request that needs them, granian in ``service`` alone; nothing else knows what server runs.
+imported with the first request that needs them. The front that reads requests and writes answers is a kernel, which
+``service`` alone runs.
 """
 
 from edgeml.serving.data_plane import DataPlane

@@ -1,4 +1,7 @@
-"""The body of a request: how long, in what form, how compressed. Refused before it is read where that can be known."""
+"""The body of a request: in what form it is, and how compressed.
+
+How long it may be, and that all of it came, is the front's to see to, before anybody is asked (``bad_requests``).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgeml.errors import RequestError
+from edgeml.kernels.http_front import BODY
 
-CHUNK_BYTES = 65_536
 NDJSON = "application/x-ndjson"
 
 _JSON_TYPES = frozenset({"", "application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"})
@@ -39,29 +42,18 @@ def is_ndjson(environ: Mapping[str, Any]) -> bool:
 
 
 def read_body(environ: Mapping[str, Any], max_bytes: int) -> bytes:
-    """Reads the whole body, inflated.
+    """The whole body, inflated.
 
     Args:
         environ: The request.
         max_bytes: Most bytes, as sent and as inflated.
 
     Raises:
-        RequestError: Code ``too_large``, ``incomplete_body``, ``bad_encoding``, ``bad_length`` or
-            ``unsupported_encoding``.
+        RequestError: Code ``too_large``, ``bad_encoding`` or ``unsupported_encoding``.
     """
-    length = environ.get("CONTENT_LENGTH")
-    stream = environ["wsgi.input"]
-    if length and "HTTP_TRANSFER_ENCODING" not in environ:
-        if not (length.isascii() and length.isdigit()):
-            raise RequestError("Content-Length is not a number", code="bad_length", field="Content-Length")
-        size = int(length)
-        if size > max_bytes:
-            raise too_large(max_bytes)
-        body: bytes = stream.read(size) if size else b""
-        if len(body) != size:
-            raise RequestError(f"the body ended after {len(body)} of {size} bytes", code="incomplete_body")
-    else:
-        body = _read_chunks(stream, max_bytes)
+    body: bytes = environ[BODY]
+    if len(body) > max_bytes:
+        raise too_large(max_bytes)
     coding = environ.get("HTTP_CONTENT_ENCODING")
     return body if coding is None else inflate(body, coding, max_bytes)
 
@@ -97,14 +89,3 @@ def inflate(body: bytes, coding: str, max_bytes: int) -> bytes:
 def too_large(max_bytes: int) -> RequestError:
     """The error of a body that is larger than the bound."""
     return RequestError(f"the body is larger than {max_bytes} bytes; send it in several requests", code="too_large")
-
-
-def _read_chunks(stream: Any, max_bytes: int) -> bytes:
-    chunks: list[bytes] = []
-    total = 0
-    while chunk := stream.read(CHUNK_BYTES):
-        total += len(chunk)
-        if total > max_bytes:
-            raise too_large(max_bytes)
-        chunks.append(chunk)
-    return b"".join(chunks)

@@ -9,8 +9,8 @@ MOST_THREADS = 8
 
 
 def default_threads() -> int:
-    """Two threads for each usable core: one may wait for a slow client's body while the other answers. Under load all
-    but one rest (``turns``), so more would cost little but memory."""
+    """Two threads for each usable core. One answers all short requests and the others sleep, so more would cost little
+    but memory; they come in while requests take longer."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(MOST_THREADS, 2 * cores)
 
@@ -24,6 +24,10 @@ class Limits:
         rows: Largest number of records in one JSON body or tensor request. NDJSON is answered line by line and has
             no bound but ``body_bytes``.
         connections: Connections open at a time; more wait in the listener's queue.
+        waiting_bytes: Bodies larger than 64 KiB that are read or answered at a time, in bytes; the others wait unread.
+            One is always let in.
+        head_s: How long a client may take to send the head of a request, and how long an idle connection is kept.
+        stall_s: How long a client may send nothing of a body, or read nothing of an answer, before it is sent away.
         threads: Requests worked on at a time; two for each usable core where nothing is said.
         hold_s: How long a request waits while there is no memory to load a bundle beside the one it replaces.
         quiet_s: After a signal to stop, how long no request must have come before connections are closed.
@@ -34,6 +38,9 @@ class Limits:
     body_bytes: int = 8 * 1024 * 1024
     rows: int = 10_000
     connections: int = 256
+    waiting_bytes: int = 64 * 1024 * 1024
+    head_s: float = 30.0
+    stall_s: float = 30.0
     threads: int = field(default_factory=default_threads)
     hold_s: float = 60.0
     quiet_s: float = 0.25

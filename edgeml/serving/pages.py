@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 import edgeml.serving.tensors as tensors
 from edgeml.errors import RequestError
+from edgeml.kernels.http_front import BODY
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.tensor_predictor import TensorPredictor
@@ -28,6 +29,9 @@ from edgeml.serving.routes import ROUTES, Route
 _encode = msgspec.json.Encoder().encode
 _BASE_ENVIRON = {
     "SCRIPT_NAME": "",
+    "SERVER_NAME": "localhost",
+    "SERVER_PORT": "80",
+    "wsgi.url_scheme": "http",
     "wsgi.version": (1, 0),
     "wsgi.errors": sys.stderr,
     "wsgi.multithread": True,
@@ -216,7 +220,8 @@ def make_pages(plane: DataPlane) -> Handler:
             given[:] = [int(status.split(" ", 1)[0]), headers]
             return io.BytesIO().write
 
-        pieces = app.wsgi_app({**environ, **_BASE_ENVIRON}, start_response)
+        stream = io.BytesIO(environ[BODY])
+        pieces = app.wsgi_app({**environ, **_BASE_ENVIRON, "wsgi.input": stream}, start_response)
         body = b"".join(pieces)
         return given[0], given[1], body
 

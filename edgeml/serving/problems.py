@@ -24,15 +24,22 @@ STATUS = {
     "not_found": 404,
     "unknown_model": 404,
     "method_not_allowed": 405,
+    "too_slow": 408,
     "too_large": 413,
     "too_many_pixels": 413,
     "too_many_records": 413,
+    "target_too_long": 414,
     "unsupported_media_type": 415,
     "unsupported_encoding": 415,
     "binary_tensors": 415,
+    "bad_expectation": 417,
+    "head_too_large": 431,
     "internal": 500,
     "model_failed": 500,
+    "not_implemented": 501,
+    "no_memory": 503,
     "not_ready": 503,
+    "http_version": 505,
 }
 
 _encode = msgspec.json.Encoder().encode

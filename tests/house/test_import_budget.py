@@ -34,7 +34,7 @@ def test_the_device_loads_no_builder_package(module):
 
 
 def test_the_runtime_loads_no_server_and_no_onnxruntime_binding():
-    assert not loaded_by("import edgeml.runtime") & {"flask", "granian", "werkzeug", "onnxruntime", "click", "rich"}
+    assert not loaded_by("import edgeml.runtime") & {"flask", "werkzeug", "onnxruntime", "click", "rich"}
 
 
 @pytest.mark.parametrize(

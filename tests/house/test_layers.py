@@ -20,7 +20,7 @@ ROOMS = {
     "bundles": {"errors"},
     "monitor": {"kernels", "errors"},
     "runtime": {"bundles", "monitor", "kernels", "errors"},
-    "serving": {"runtime", "monitor", "bundles", "errors"},
+    "serving": {"runtime", "monitor", "bundles", "kernels", "errors"},
     "supervisor": {"bundles", "monitor", "errors"},
     "builder": {"runtime", "monitor", "bundles", "errors"},
     "fleet": {"bundles", "errors"},
@@ -35,7 +35,6 @@ THIRD_PARTY = {
     "click": {"cli"},
     "cryptography": {"bundles/signing.py"},
     "flask": {"serving/pages.py", "supervisor/management_app.py"},
-    "granian": {"serving/service.py"},
     "msgspec": {"runtime", "serving", "cli/predict.py"},
     "numpy": {"runtime", "builder", "serving/tensors.py", "serving/admission.py", "cli/build.py"},
     "onnx": {"builder"},
@@ -123,10 +122,10 @@ def test_a_package_that_nobody_listed_is_refused(tmp_path):
     path = tmp_path / "new.py"
     path.write_text(
         "import json\nimport requests\nfrom numpy import array\n\ndef f():\n"
-        "    import flask.json\n    return importlib.import_module('granian.http')\n"
+        "    import flask.json\n    return importlib.import_module('cheroot.http')\n"
     )
-    assert strangers(path, "runtime/new.py") == {"requests", "flask", "granian"}
-    assert strangers(path, "bundles/new.py") == {"requests", "flask", "granian", "numpy"}
+    assert strangers(path, "runtime/new.py") == {"requests", "flask", "cheroot"}
+    assert strangers(path, "bundles/new.py") == {"requests", "flask", "cheroot", "numpy"}
 
 
 def test_the_table_lists_no_place_that_needs_it_not():

@@ -1,6 +1,5 @@
 """What a data plane keeps of its traffic: which records, under which ids, and as the operator says at the moment."""
 
-import io
 import json
 import os
 import random
@@ -76,7 +75,7 @@ def environ(path, body, kind="application/json"):
         "REQUEST_METHOD": "POST",
         "CONTENT_TYPE": kind,
         "CONTENT_LENGTH": str(len(body)),
-        "wsgi.input": io.BytesIO(body),
+        "edgeml.body": body,
     }
 
 

@@ -1,6 +1,5 @@
 """POST /v1/feedback: labels find the answers that they are for, once, also after a restart."""
 
-import io
 import json
 import threading
 
@@ -38,7 +37,7 @@ class Plane:
                 "REQUEST_METHOD": "POST",
                 "CONTENT_TYPE": kind,
                 "CONTENT_LENGTH": str(len(body)),
-                "wsgi.input": io.BytesIO(body),
+                "edgeml.body": body,
             }
         )
         return status, json.loads(answer if isinstance(answer, bytes) else b"".join(answer))
