@@ -24,6 +24,7 @@
 #define LOOP_NEVER INT64_MAX
 #define LOOP_PAUSE_NS 100000000LL    /* between two tries to accept, where there are no descriptors left */
 #define LOOP_LINGER_NS 5000000000LL
+#define LOOP_FINISH_MS 10
 #define LOOP_BYTES_A_SECOND 8192     /* what a body has to bring on the average, beyond the time that it may stall */
 
 typedef struct {
@@ -390,6 +391,7 @@ static void loop_end(http_loop *l) {
 
 static int loop_timeout(const http_loop *l) {
     if (l->later.first) return 0;
+    if (atomic_load_explicit(&l->finishing, memory_order_relaxed)) return LOOP_FINISH_MS; /* the last may just have gone */
     if (l->scan_at == LOOP_NEVER) return -1;
     int64_t left = l->scan_at - now_ns();
     return left <= 0 ? 0 : (int)(left / 1000000) + 1;
