@@ -24,9 +24,16 @@ cdef extern from "native_ops.h":
         EDGEML_N_SOFTMAX
         EDGEML_N_SUM
         EDGEML_N_LARGEST
+        EDGEML_N_LOG
+        EDGEML_N_SQRT
+        EDGEML_N_ABS
+        EDGEML_N_TANH
+        EDGEML_N_LOWEST
+        EDGEML_N_HIGHEST
         EDGEML_N_COUNT
         EDGEML_NODE_MISSING
         EDGEML_NODE_EQUAL
+        EDGEML_NODE_RANGES
 
     ctypedef struct edgeml_node:
         double threshold
@@ -37,7 +44,7 @@ cdef extern from "native_ops.h":
 
     ctypedef struct edgeml_ensemble:
         int64_t n_trees
-        int32_t has_equal
+        int32_t has_special
         edgeml_node *nodes
         int32_t *leaves
         edgeml_tree *trees
@@ -59,12 +66,13 @@ cdef extern from "native_ops.h":
 
 OPERATIONS = (
     "product", "trees", "pick", "round", "add", "subtract", "multiply", "divide", "power", "from", "base", "at_least",
-    "above", "sigmoid", "exp", "softmax", "sum", "largest",
+    "above", "sigmoid", "exp", "softmax", "sum", "largest", "maximum",
+    "minimum", "log", "sqrt", "abs", "tanh", "lowest", "highest",
 )
 assert len(OPERATIONS) == EDGEML_N_COUNT
 
 # Numbers a node takes in the constants: threshold, feature (-1: a leaf), left child or start of the leaf's numbers,
-# flags (1: missing goes left, 2: asks for equality). A tree takes in the index: root, end of its nodes, first target,
+# flags (1: missing goes left, 2: asks for equality, 4: asks for ranges, whose bounds stand where the threshold says). A tree takes in the index: root, end of its nodes, first target,
 # number of targets.
 cdef enum:
     OF_NODE = 4
@@ -202,11 +210,15 @@ cdef class NativeModel:
                     if not at < left < end - 1:
                         raise ValueError(f"node {at}: its children are not behind it in the tree")
                     e.nodes[at] = edgeml_node(numbers[4 * at], <int32_t> column, <int32_t> left)
-                    if numbers[4 * at + 3] in (1.0, 3.0):
+                    if numbers[4 * at + 3] in (1.0, 3.0, 5.0):
                         e.nodes[at].feature |= EDGEML_NODE_MISSING
                     if numbers[4 * at + 3] in (2.0, 3.0):
                         e.nodes[at].feature |= EDGEML_NODE_EQUAL
-                        e.has_equal = 1
+                        e.has_special = 1
+                    if numbers[4 * at + 3] in (4.0, 5.0):
+                        self._check_ranges(e, numbers[4 * at], n_values, at)
+                        e.nodes[at].feature |= EDGEML_NODE_RANGES
+                        e.has_special = 1
                     depth[at] = 1 + max(depth[left], depth[left + 1])
                 e.trees[t] = edgeml_tree(<int32_t> start, depth[start], trees[4 * t + 2], n_targets)
                 start = end
@@ -214,6 +226,18 @@ cdef class NativeModel:
                 raise ValueError("an ensemble has nodes that belong to no tree")
         finally:
             free(depth)
+        return 0
+
+    cdef int _check_ranges(self, const edgeml_ensemble *e, double place, int64_t n_values, int64_t at) except -1:
+        """The bounds of a node's ranges: their number, then as many, all among the values."""
+        cdef int64_t start
+        cdef double count
+        if not (0 <= place < n_values and place == <int64_t> place):
+            raise ValueError(f"node {at}: its ranges are not among the values")
+        start = <int64_t> place
+        count = e.values[start]
+        if not (0 <= count < n_values - start and count == <int64_t> count):
+            raise ValueError(f"node {at}: its ranges go beyond the values")
         return 0
 
     cdef str _complaint(self, const edgeml_native_operation *o, bytearray defined):
@@ -240,9 +264,10 @@ cdef class NativeModel:
                     return f"trees: tree {i} has a target beyond {o.extra}"
         elif o.op == EDGEML_N_PICK:
             n_inputs, n_index, n_constants = 0, n, 0
-        elif o.op in (EDGEML_N_ROUND, EDGEML_N_SIGMOID, EDGEML_N_EXP, EDGEML_N_SOFTMAX):
+        elif o.op in (EDGEML_N_ROUND, EDGEML_N_SIGMOID, EDGEML_N_EXP, EDGEML_N_SOFTMAX, EDGEML_N_LOG, EDGEML_N_SQRT,
+                      EDGEML_N_ABS, EDGEML_N_TANH):
             n_constants = 0
-        elif o.op == EDGEML_N_SUM or o.op == EDGEML_N_LARGEST:
+        elif o.op in (EDGEML_N_SUM, EDGEML_N_LARGEST, EDGEML_N_LOWEST, EDGEML_N_HIGHEST):
             n_results, n_constants = 1, 0
         if n == 0:
             return f"{name}: it works on nothing"

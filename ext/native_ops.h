@@ -24,13 +24,18 @@ enum {
     EDGEML_N_SOFTMAX,   /* over all of them                                                                */
     EDGEML_N_SUM,       /* one result                                                                      */
     EDGEML_N_LARGEST,   /* one result: position of the first largest                                       */
+    EDGEML_N_MAXIMUM, EDGEML_N_MINIMUM, /* of from[i] and constants[i]; missing stays missing              */
+    EDGEML_N_LOG, EDGEML_N_SQRT, EDGEML_N_ABS, EDGEML_N_TANH,
+    EDGEML_N_LOWEST, EDGEML_N_HIGHEST,  /* one result: the smallest, the largest number                    */
     EDGEML_N_COUNT
 };
 
 /* Flags in a node's feature. */
 #define EDGEML_NODE_MISSING (1 << 30) /* a missing value goes left              */
 #define EDGEML_NODE_EQUAL (1 << 29)   /* asks x == threshold and not x <= it    */
-#define EDGEML_NODE_COLUMN (EDGEML_NODE_EQUAL - 1)
+#define EDGEML_NODE_RANGES (1 << 28)  /* asks whether x lies in one of several ranges; the threshold says where in
+                                         the values: their number of bounds, then the bounds, in order */
+#define EDGEML_NODE_COLUMN (EDGEML_NODE_RANGES - 1)
 
 /* The right child is behind the left one. A leaf is its own left child and sends everything there, so that several
  * trees can be walked side by side for as many steps as the deepest needs. */
@@ -46,7 +51,7 @@ typedef struct {
 
 typedef struct {
     int64_t n_trees;
-    int32_t has_equal;
+    int32_t has_special; /* a node that asks for equality or ranges */
     edgeml_node *nodes;
     int32_t *leaves; /* of each node: start of its numbers in values */
     edgeml_tree *trees;
@@ -65,12 +70,26 @@ typedef struct {
     const edgeml_ensemble *ensembles;
 } edgeml_native;
 
-/* Careful: where a value may be missing or a node may ask for equality. */
-static inline int32_t edgeml_step(const edgeml_node *nodes, int32_t at, const double *row, int careful) {
-    const edgeml_node *node = nodes + at;
+/* Whether x lies in a range: an odd number of bounds is below it. Missing values lie in none. */
+static inline int edgeml_in_ranges(const double *bounds, double x) {
+    int64_t low = 0, high = (int64_t) bounds[0];
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (bounds[1 + middle] < x) low = middle + 1;
+        else high = middle;
+    }
+    return (int) (low & 1);
+}
+
+/* Careful: where a value may be missing or a node may ask for more than x <= threshold. */
+static inline int32_t edgeml_step(const edgeml_ensemble *e, int32_t at, const double *row, int careful) {
+    const edgeml_node *node = e->nodes + at;
     if (!careful) return node->left + !(row[node->feature & EDGEML_NODE_COLUMN] <= node->threshold);
     const double x = row[node->feature & EDGEML_NODE_COLUMN];
-    int right = (node->feature & EDGEML_NODE_EQUAL) ? !(x == node->threshold) : !(x <= node->threshold);
+    int right;
+    if (node->feature & EDGEML_NODE_RANGES) right = !edgeml_in_ranges(e->values + (int64_t) node->threshold, x);
+    else if (node->feature & EDGEML_NODE_EQUAL) right = !(x == node->threshold);
+    else right = !(x <= node->threshold);
     right &= !((node->feature & EDGEML_NODE_MISSING) != 0 && x != x);
     return node->left + right;
 }
@@ -88,17 +107,16 @@ static inline void edgeml_add_leaf(const edgeml_ensemble *e, const edgeml_tree *
 
 /* Four trees side by side: each step waits for memory, and four can wait together. */
 static inline void edgeml_walk(const edgeml_ensemble *e, const double *row, double *sums, int careful) {
-    const edgeml_node *nodes = e->nodes;
     int64_t t = 0;
     for (; t + 4 <= e->n_trees; t += 4) {
         const edgeml_tree *tree = e->trees + t;
         int32_t a = tree[0].root, b = tree[1].root, c = tree[2].root, d = tree[3].root, depth = 0;
         for (int i = 0; i < 4; i++) depth = tree[i].depth > depth ? tree[i].depth : depth;
         for (int32_t i = 0; i < depth; i++) {
-            a = edgeml_step(nodes, a, row, careful);
-            b = edgeml_step(nodes, b, row, careful);
-            c = edgeml_step(nodes, c, row, careful);
-            d = edgeml_step(nodes, d, row, careful);
+            a = edgeml_step(e, a, row, careful);
+            b = edgeml_step(e, b, row, careful);
+            c = edgeml_step(e, c, row, careful);
+            d = edgeml_step(e, d, row, careful);
         }
         edgeml_add_leaf(e, tree, a, sums);
         edgeml_add_leaf(e, tree + 1, b, sums);
@@ -107,7 +125,7 @@ static inline void edgeml_walk(const edgeml_ensemble *e, const double *row, doub
     }
     for (; t < e->n_trees; t++) {
         int32_t at = e->trees[t].root;
-        for (int32_t i = 0; i < e->trees[t].depth; i++) at = edgeml_step(nodes, at, row, careful);
+        for (int32_t i = 0; i < e->trees[t].depth; i++) at = edgeml_step(e, at, row, careful);
         edgeml_add_leaf(e, e->trees + t, at, sums);
     }
 }
@@ -207,7 +225,7 @@ static inline void edgeml_native_row(const edgeml_native *m, const double *row, 
         case EDGEML_N_TREES: {
             const edgeml_ensemble *e = m->ensembles + o.index;
             for (int64_t j = 0; j < o.extra; j++) to[j] = constants[j];
-            if (e->has_equal || edgeml_any_missing(from, n)) edgeml_walk(e, from, to, 1);
+            if (e->has_special || edgeml_any_missing(from, n)) edgeml_walk(e, from, to, 1);
             else edgeml_walk(e, from, to, 0);
             break;
         }
@@ -240,6 +258,21 @@ static inline void edgeml_native_row(const edgeml_native *m, const double *row, 
             int64_t best = 0;
             for (int64_t i = 1; i < n; i++) best = from[i] > from[best] ? i : best;
             to[0] = (double) best;
+            break;
+        }
+        case EDGEML_N_MAXIMUM: for (int64_t i = 0; i < n; i++) to[i] = from[i] < constants[i] ? constants[i] : from[i]; break;
+        case EDGEML_N_MINIMUM: for (int64_t i = 0; i < n; i++) to[i] = from[i] > constants[i] ? constants[i] : from[i]; break;
+        case EDGEML_N_LOG: for (int64_t i = 0; i < n; i++) to[i] = log(from[i]); break;
+        case EDGEML_N_SQRT: for (int64_t i = 0; i < n; i++) to[i] = sqrt(from[i]); break;
+        case EDGEML_N_ABS: for (int64_t i = 0; i < n; i++) to[i] = fabs(from[i]); break;
+        case EDGEML_N_TANH: for (int64_t i = 0; i < n; i++) to[i] = tanh(from[i]); break;
+        case EDGEML_N_LOWEST:
+        case EDGEML_N_HIGHEST: {
+            double best = from[0];
+            for (int64_t i = 1; i < n; i++) {
+                if (o.op == EDGEML_N_LOWEST ? from[i] < best : from[i] > best) best = from[i];
+            }
+            to[0] = best;
             break;
         }
         default: break;

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from edgeml.builder.native_trees import Trees, Unpackable, numbers, of_ensemble, of_nodes, packed
 from edgeml.runtime.native_session import FORMAT
 
 Numbers = NDArray[np.float64]
 SINGLE = onnx.TensorProto.FLOAT
-# A kernel larger than this would no longer be faster to load than the model is to open.
-MAX_NODES = 1_000_000
 
 
 class _Unknown(Exception):
@@ -100,7 +99,7 @@ def native_kernel(model: bytes, door: str) -> tuple[dict[str, Any], Numbers] | N
         for node in graph.node:
             _NODES.get(node.op_type, _unknown)(writer, node)
         outputs = [_output(writer, output) for output in graph.output]
-    except _Unknown:
+    except (_Unknown, Unpackable):
         return None
     document = {
         "format": FORMAT,
@@ -212,6 +211,12 @@ def _plain(op: str) -> Callable[[_Writer, onnx.NodeProto], None]:
     return write
 
 
+def _relu(writer: _Writer, node: onnx.NodeProto) -> None:
+    given = writer.columns(node.input[0])
+    at = writer.keep(np.zeros(given.count))
+    writer.memo[node.output[0]] = writer.add("maximum", given, given.count, vector=given.vector, constant=at)
+
+
 def _softmax(writer: _Writer, node: onnx.NodeProto) -> None:
     given = writer.columns(node.input[0])
     if given.vector or _attributes(node).get("axis", -1) not in (1, -1):
@@ -258,100 +263,113 @@ def _largest(writer: _Writer, node: onnx.NodeProto) -> None:
 
 
 def _trees(writer: _Writer, node: onnx.NodeProto) -> None:
-    given, settings = writer.columns(node.input[0]), _attributes(node)
+    """TreeEnsembleClassifier and TreeEnsembleRegressor."""
+    settings = _attributes(node)
     regressor = node.op_type == "TreeEnsembleRegressor"
-    prefix = "target" if regressor else "class"
-    if settings.get("post_transform", b"NONE") != b"NONE" or settings.get("aggregate_function", b"SUM") != b"SUM":
-        raise _Unknown(node.op_type)
+    labels = settings.get("classlabels_int64s", [])
+    if not regressor and list(labels) != list(range(len(labels))):
+        raise _Unknown("labels that are not positions")
+    trees = of_nodes(settings, "target" if regressor else "class")
+    post = settings.get("post_transform", b"NONE").decode()
+    base = numbers(settings, "base_values")
+    if regressor:
+        how = settings.get("aggregate_function", b"SUM").decode()
+        made = _ensemble(writer, node, trees, int(settings["n_targets"]), base, how)
+        writer.memo[node.output[0]] = _linked(writer, made, post, trees, base)
+        return
+    scored = sorted(set(settings["class_ids"]))
+    if len(labels) == 2:
+        _two_classes(writer, node, trees, base, post, scored, settings)
+        return
+    made = _ensemble(writer, node, trees, len(labels), base, "SUM")
+    # A class without any leaf has no score, and so is never the largest.
+    writer.memo[node.output[0]] = writer.add("largest", replace(made, count=1 + scored[-1]), 1, vector=True)
+    writer.memo[node.output[1]] = _linked(writer, made, post, trees, base)
+
+
+def _two_classes(
+    writer: _Writer,
+    node: onnx.NodeProto,
+    trees: Trees,
+    base: Numbers,
+    post: str,
+    scored: list[int],
+    settings: dict[str, Any],
+) -> None:
+    """One score for two classes: against one half where it is a probability, which no leaf below zero can tell from
+    the other, else against zero."""
+    if scored != [0] or len(base) > 1 or post not in ("NONE", "LOGISTIC"):
+        raise _Unknown("two classes with a score each")
+    shares = bool((numbers(settings, "class_weights") >= 0).all())
+    if shares and post != "NONE":
+        raise _Unknown("a link behind shares")
+    trees.leaves.update({at: [(0, weight) for _, weight in leaf] for at, leaf in trees.leaves.items()})
+    score = _ensemble(writer, node, trees, 1, base, "SUM")
+    at = writer.keep([0.5 if shares else 0.0])
+    writer.memo[node.output[0]] = writer.add("above", score, 1, vector=True, constant=at)
+    at = writer.keep([-1.0, 1.0, 1.0 if shares else 0.0, 0.0])
+    both = writer.add("product", score, 2, constant=at, extra=2)
+    writer.memo[node.output[1]] = _linked(writer, both, post, trees, np.zeros(2))
+
+
+def _new_trees(writer: _Writer, node: onnx.NodeProto) -> None:
+    """TreeEnsemble of ai.onnx.ml 5."""
+    settings = _attributes(node)
+    how = ("AVERAGE", "SUM", "MIN", "MAX")[settings.get("aggregate_function", 1)]
+    # ONNX Runtime (1.32) reads 1 and 2 the other way round than the specification: nobody knows what is meant.
+    if settings.get("post_transform", 0):
+        raise _Unknown("post_transform of TreeEnsemble")
+    trees = of_ensemble(settings)
+    made = _ensemble(writer, node, trees, int(settings["n_targets"]), np.empty(0), how)
+    writer.memo[node.output[0]] = made
+
+
+def _ensemble(writer: _Writer, node: onnx.NodeProto, trees: Trees, targets: int, base: Numbers, how: str) -> _Columns:
+    """Writes the trees and puts their answers together; ``base`` is added at the end."""
+    given = writer.columns(node.input[0])
     if given.count != writer.width:
         raise _Unknown("trees over some columns")
-    targets = int(settings["n_targets"]) if regressor else len(settings["classlabels_int64s"])
-    base = _numbers(settings, "base_values")
-    made = writer.add(
-        "trees",
-        given,
-        targets,
-        constant=writer.keep(base if len(base) else np.zeros(targets)),
-        extra=targets,
-        index=len(writer.ensembles),
-    )
-    writer.ensembles.append(_ensemble(writer, settings, prefix))
-    if regressor:
-        writer.memo[node.output[0]] = made
-        return
-    # A class without any leaf has no score, and so is never the largest.
-    scored = 1 + max(settings["class_ids"])
-    writer.memo[node.output[0]] = writer.add("largest", _Columns(made.start, scored), 1, vector=True)
-    writer.memo[node.output[1]] = made
-
-
-def _numbers(settings: dict[str, Any], name: str) -> Numbers:
-    """An attribute that may be a list of floats or a tensor of doubles."""
-    if f"{name}_as_tensor" in settings:
-        return numpy_helper.to_array(settings[f"{name}_as_tensor"]).astype(np.float64)
-    return np.asarray(settings.get(name, []), dtype=np.float64)
-
-
-def _ensemble(writer: _Writer, settings: dict[str, Any], prefix: str) -> list[int]:
-    """Packs the trees; a left child stands behind its parent, its sibling right behind it."""
-    thresholds = _numbers(settings, "nodes_values")
-    modes = [mode.decode() for mode in settings["nodes_modes"]]
-    if len(modes) > MAX_NODES or not set(modes) <= {"LEAF", "BRANCH_LEQ", "BRANCH_EQ"}:
-        raise _Unknown("trees with other questions")
-    tracks = settings.get("nodes_missing_value_tracks_true") or [0] * len(modes)
-    tree_ids, node_ids = settings["nodes_treeids"], settings["nodes_nodeids"]
-    place = {key: at for at, key in enumerate(zip(tree_ids, node_ids, strict=True))}
-    leaves: dict[int, list[tuple[int, float]]] = {}
-    weights = _numbers(settings, f"{prefix}_weights")
-    for tree, node, target, weight in zip(
-        settings[f"{prefix}_treeids"],
-        settings[f"{prefix}_nodeids"],
-        settings[f"{prefix}_ids"],
-        weights.tolist(),
-        strict=True,
-    ):
-        leaves.setdefault(place[tree, node], []).append((target, weight))
-    true, false = settings["nodes_truenodeids"], settings["nodes_falsenodeids"]
-    roots = [at for at, node in enumerate(node_ids) if node == 0]
-    starts: list[int] = []
-    packed: list[tuple[float, float, float, float]] = []
-    values: list[float] = []
-    for root in roots:
-        tree = tree_ids[root]
-        order, front = [root], 0
-        while front < len(order):
-            at = order[front]
-            front += 1
-            if modes[at] != "LEAF":
-                order += [place[tree, true[at]], place[tree, false[at]]]
-        if len(order) != len(set(order)):
-            raise _Unknown("trees whose branches meet")
-        reached = sorted({target for at in order if modes[at] == "LEAF" for target, _ in leaves.get(at, [])}) or [0]
-        first, count = reached[0], reached[-1] - reached[0] + 1
-        begin = len(packed)
-        starts += [begin, begin + len(order), first, count]
-        position = {at: begin + i for i, at in enumerate(order)}
-        for at in order:
-            if modes[at] == "LEAF":
-                numbers = [0.0] * count
-                for target, weight in leaves.get(at, []):
-                    numbers[target - first] += weight
-                packed.append((0.0, -1.0, float(len(values)), 0.0))
-                values += numbers
-            else:
-                flags = (1 if tracks[at] else 0) + (2 if modes[at] == "BRANCH_EQ" else 0)
-                left = position[place[tree, true[at]]]
-                packed.append(
-                    (float(thresholds[at]), float(settings["nodes_featureids"][at]), float(left), float(flags))
-                )
-    at_index = len(writer.index)
-    writer.index += starts
-    at_constant = writer.keep(np.array(packed, dtype=np.float64))
+    if len(base) not in (0, 1, targets):
+        raise _Unknown("base values")
+    base = _spread(base if len(base) else 0.0, targets)
+    apart = how in ("MIN", "MAX")
+    if apart and targets > 1:
+        raise _Unknown(f"{how} over several targets")
+    index, nodes, values = packed(trees)
+    results = len(trees.roots) if apart else targets
+    if apart:
+        index[2::4], index[3::4] = range(results), [1] * results
+    start, at = len(writer.index), writer.keep(nodes)
+    writer.index += index
     writer.keep(values)
-    return [at_index, len(roots), at_constant, len(packed), len(values)]
+    writer.ensembles.append([start, len(trees.roots), at, len(nodes), len(values)])
+    zero = how == "SUM"
+    at = writer.keep(base if zero else np.zeros(results))
+    made = writer.add("trees", given, results, constant=at, extra=results, index=len(writer.ensembles) - 1)
+    if zero:
+        return made
+    if apart:
+        made = writer.add("lowest" if how == "MIN" else "highest", made, 1)
+    else:
+        shares = writer.keep(np.full(targets, float(len(trees.roots))))
+        made = writer.add("divide", made, targets, constant=shares)
+    return writer.add("add", made, targets, constant=writer.keep(base))
+
+
+def _linked(writer: _Writer, scores: _Columns, post: str, trees: Trees, base: Numbers) -> _Columns:
+    """The scores behind a post_transform."""
+    if post == "NONE":
+        return scores
+    # ONNX Runtime leaves out a target that no leaf on the row's way has named.
+    if len(base) != scores.count and not all(trees.always(target) for target in range(scores.count)):
+        raise _Unknown(f"{post} over targets without a score")
+    if post not in ("SOFTMAX", "LOGISTIC"):
+        raise _Unknown(post)
+    return writer.add("softmax" if post == "SOFTMAX" else "sigmoid", scores, scores.count)
 
 
 _NODES: dict[str, Callable[[_Writer, onnx.NodeProto], None]] = {
+    "Abs": _plain("abs"),
     "Add": _arithmetic("add", "add"),
     "ArgMax": _largest,
     "Cast": _cast,
@@ -364,15 +382,22 @@ _NODES: dict[str, Callable[[_Writer, onnx.NodeProto], None]] = {
     "Greater": _arithmetic("above", ""),
     "GreaterOrEqual": _arithmetic("at_least", ""),
     "Identity": _same,
+    "Log": _plain("log"),
     "MatMul": _gemm,
+    "Max": _arithmetic("maximum", "maximum"),
+    "Min": _arithmetic("minimum", "minimum"),
     "Mul": _arithmetic("multiply", "multiply"),
     "Pow": _arithmetic("power", "base"),
     "ReduceSum": _sum,
+    "Relu": _relu,
     "Reshape": _same,
     "Sigmoid": _plain("sigmoid"),
     "Softmax": _softmax,
+    "Sqrt": _plain("sqrt"),
     "Squeeze": _same,
     "Sub": _arithmetic("subtract", "from"),
+    "Tanh": _plain("tanh"),
+    "TreeEnsemble": _new_trees,
     "TreeEnsembleClassifier": _trees,
     "TreeEnsembleRegressor": _trees,
 }

@@ -13,7 +13,8 @@ OPERATIONS: Final[tuple[str, ...]]
 """Names of the operations; the position is the operation's number."""
 NODE_NUMBERS: Final[int]
 """Numbers of a node in the constants: threshold; column or -1 for a leaf; left child (the right one follows it) or
-start of the leaf's numbers; flags (1: a missing value goes left, 2: asks for equality)."""
+start of the leaf's numbers; flags (1: a missing value goes left, 2: asks for equality, 4: asks whether an odd number of
+bounds is below x; the threshold then says where among the leaf values their number and the bounds stand)."""
 TREE_NUMBERS: Final[int]
 """Numbers of a tree in the index: first node, end of its nodes, first target, number of targets."""
 

@@ -221,3 +221,30 @@ def test_columns_of_opposite_weights_give_what_two_columns_give(width):
     assert short[:, 0].tolist() == full[:, 0].tolist()
     assert (short[:, 1] - biases[1]) == pytest.approx(-(short[:, 0] - biases[0]), abs=1e-12)
     assert full[:, 1] == pytest.approx(short[:, 1], abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("place", "count"),
+    [(-1.0, 2.0), (0.5, 2.0), (9.0, 2.0), (math.nan, 2.0), (2.0, 3.0), (2.0, -1.0), (2.0, 0.5), (2.0, math.nan),
+     (2.0, 1e300)],
+)  # fmt: skip
+def test_ranges_beyond_the_values_are_refused(place, count):
+    with pytest.raises(ValueError, match="its ranges"):
+        _ranges(place, count)
+
+
+def _ranges(place: float, count: float) -> NativeModel:
+    """One node asking column 0 for ranges, two leaves; values: 10, 20, number of bounds, bounds 1 and 2."""
+    constants = [place, 0, 1, 4 + 1, 0, -1, 0, 0, 0, -1, 1, 0, 10, 20, count, 1, 2, 0]
+    operation = [OPERATIONS.index("trees"), WIDTH, 0, WIDTH, 0, len(constants) - 1, 1, 0]
+    return NativeModel(
+        np.array([operation], dtype=np.int32), np.array([0, 3, 0, 1], dtype=np.int32),
+        np.array(constants, dtype=np.float64), width=WIDTH, n_registers=WIDTH + 1, ensembles=[(0, 1, 0, 3, 5)],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("x", "wanted"), [(1.0, 20), (1.5, 10), (2.0, 10), (2.1, 20), (math.nan, 10), (math.inf, 20)])
+def test_ranges(x, wanted):
+    out = np.empty(1)
+    NativeBinding(_ranges(2.0, 2.0), np.array([[x, 0, 0]]), [(WIDTH, out)]).run()
+    assert out[0] == wanted
