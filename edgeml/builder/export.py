@@ -36,12 +36,14 @@ from edgeml.builder import (
     export_ensembles,
     export_hist_trees,
     export_kernels,
+    export_lightgbm,
     export_linear,
     export_multiclass,
     export_neighbors,
     export_transformers,
     export_trees,
     export_wrappers,
+    export_xgboost,
 )
 from edgeml.builder.export_registry import Unwritable, classify, cluster, detect, regress, two_columns
 from edgeml.builder.export_skl2onnx import converted
@@ -55,12 +57,14 @@ FAMILIES = (
     export_ensembles,
     export_hist_trees,
     export_kernels,
+    export_lightgbm,
     export_linear,
     export_multiclass,
     export_neighbors,
     export_transformers,
     export_trees,
     export_wrappers,
+    export_xgboost,
 )
 REMEDY = (
     "use an estimator that docs/estimators.md lists, or export the model to ONNX yourself and build the bundle from "

@@ -1,7 +1,7 @@
 """Who writes which estimator: a table from a scikit-learn class name to the function that writes its graph.
 
-1. A writer is found by the class's own name and only for classes that scikit-learn itself defines: a subclass may
-   have changed ``predict``, so it is not taken for its parent.
+1. A writer is found by the class's own name and only for classes that scikit-learn, LightGBM or XGBoost itself defines:
+   a subclass may have changed ``predict``, so it is not taken for its parent.
 2. ``classifier``, ``regressor``, ``detector`` (outliers), ``clusterer`` and ``transformer`` are the five roles.
 3. A writer that meets a parameter it does not know raises ``Unwritable``; the exporter then tries skl2onnx.
 """
@@ -52,6 +52,7 @@ class Detected:
     decision: Tensor
 
 
+LIBRARIES = ("sklearn.", "lightgbm.", "xgboost.")
 _WRITERS: dict[tuple[str, str], Callable[..., Any]] = {}
 
 
@@ -73,7 +74,7 @@ def written(role: str) -> list[str]:
 
 def _write(role: str, graph: Graph, estimator: Any, x: Tensor) -> Any:
     kind = type(estimator)
-    writer = _WRITERS.get((role, kind.__name__)) if kind.__module__.startswith("sklearn.") else None
+    writer = _WRITERS.get((role, kind.__name__)) if kind.__module__.startswith(LIBRARIES) else None
     if writer is None:
         raise Unwritable(f"no writer for {kind.__module__}.{kind.__name__} as a {role}")
     return writer(graph, estimator, x)
