@@ -22,6 +22,7 @@ from edgeml.builder.native_kernel import native_kernel
 from edgeml.builder.parity import ParityQuestions
 from edgeml.builder.parity_rows import ParityRows
 from edgeml.builder.schema_inference import InferredSchema
+from edgeml.builder.sparse_kernel import with_sparse_product
 from edgeml.builder.task import Task
 from edgeml.errors import BuildError, ParityError, UnsupportedError
 from edgeml.runtime.image_program import PictureProgram
@@ -112,6 +113,8 @@ class Candidate:
             parts["features"] = program.to_members()
         if self.kernel is not None:
             parts["kernel"] = self.kernel
+        if self.compiled.program.terms:
+            members["features.terms"] = self.compiled.program.terms
         for name, (document, constants) in parts.items():
             stream = io.BytesIO()
             np.save(stream, constants, allow_pickle=False)
@@ -217,6 +220,8 @@ def _checked(
     questions = ParityQuestions(pipeline, predictor, inferred, X_check)
     report = questions.check(predictor, facts.tolerance)
     kernel = native_kernel(exported.model, exported.door)
+    if kernel is not None and compiled.program.sparse:
+        kernel = with_sparse_product(*kernel)
     if kernel is not None:
         native = with_session(NativeSession(*kernel))
         try:

@@ -17,6 +17,7 @@ from scipy import special, stats
 from sklearn.utils import check_array
 
 from edgeml.builder.feature_columns import Column, Levels, NotCompiled, Register, Table, Text, working_dtype
+from edgeml.builder.feature_texts import Term, vectorized, weighed
 from edgeml.builder.feature_writer import ProgramWriter
 from edgeml.runtime.features import FUNCTIONS
 
@@ -53,6 +54,16 @@ def _numbers(step: Any, columns: Sequence[Column]) -> None:
     for column in columns:
         if isinstance(column, (Levels, Text)):
             raise NotCompiled(f"{type(step).__name__} over column {column.name!r}, which is not a number")
+
+
+@compiles("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
+def _vectorizer(writer: ProgramWriter, step: Any, columns: Sequence[Column]) -> Sequence[Column]:
+    return vectorized(step, columns)
+
+
+@compiles("TfidfTransformer")
+def _tfidf(writer: ProgramWriter, step: Any, columns: Sequence[Column]) -> Sequence[Column]:
+    return weighed(step, columns)
 
 
 @compiles("StandardScaler")
@@ -105,6 +116,8 @@ def _clip(writer: ProgramWriter, columns: Sequence[Column], low: float, high: fl
 @compiles("Normalizer")
 def _normalizer(writer: ProgramWriter, step: Any, columns: Sequence[Column]) -> Sequence[Column]:
     _numbers(step, columns)
+    if any(isinstance(column, Term) for column in columns):
+        return weighed(step, columns)
     kind = {"max": 0, "l1": 1, "l2": 2}[step.norm]
     return writer.across("normalize", columns, [column.name for column in columns], extra=kind)
 

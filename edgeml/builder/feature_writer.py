@@ -26,6 +26,7 @@ from edgeml.builder.feature_columns import (
     features_of,
     working_dtype,
 )
+from edgeml.builder.feature_texts import Term, scaled, text_members
 from edgeml.runtime.features import FORMAT, FeatureProgram
 from edgeml.runtime.schema import Schema
 
@@ -128,7 +129,14 @@ class ProgramWriter:
         dtype = working_dtype(columns) if dtype is None else dtype
         out: list[Column | None] = [None] * len(columns)
         computed = []
+        terms = [i for i, column in enumerate(columns) if isinstance(column, Term)]
+        if terms:
+            by = [] if numbers is None else numbers[terms].tolist()
+            for i, made in zip(terms, scaled(op, [columns[i] for i in terms], by), strict=True):
+                out[i] = made
         for i, column in enumerate(columns):
+            if isinstance(column, Term):
+                continue
             if isinstance(column, Table):
                 with np.errstate(all="ignore"):
                     out[i] = replace(column, dtype=dtype).mapped(np.asarray(on_table(column.values, i), FLOAT64))
@@ -232,38 +240,48 @@ class ProgramWriter:
         Raises:
             NotCompiled: A column is not a number.
         """
-        self._emit(outputs)
+        numbers = [column for column in outputs if not isinstance(column, Term)]
+        self._emit(numbers)
         live = self._live()
         index: list[int] = []
         pool: list[Numbers] = []
         known: dict[bytes, int] = {}
         filled = 0
         operations = []
+
+        def keep(constants: Numbers) -> int:
+            nonlocal filled
+            key = constants.tobytes()
+            if key not in known:
+                known[key] = filled
+                pool.append(constants)
+                filled += len(constants)
+            return known[key]
+
         for o in live:
             document: dict[str, Any] = {"op": o.op}
             if o.index:
                 document["index"] = len(index)
                 index += o.index
             if len(o.constants):
-                key = o.constants.tobytes()
-                if key not in known:
-                    known[key] = filled
-                    pool.append(o.constants)
-                    filled += len(o.constants)
-                document["constant"] = known[key]
-            numbers = {"to": o.to, "from": o.from_, "count": o.count, "extra": o.extra, "size": o.size}
-            operations.append({key: value for key, value in (document | numbers).items() if value})
+                document["constant"] = keep(o.constants)
+            members = {"to": o.to, "from": o.from_, "count": o.count, "extra": o.extra, "size": o.size}
+            operations.append({key: value for key, value in (document | members).items() if value})
+        texts, terms = text_members(outputs, keep=keep, index=index)
         document = {
             "format": FORMAT,
             "door": self.door,
             "registers": self._n_registers,
             "codes": self._n_codes,
-            "outputs": [column.name for column in outputs],
+            "outputs": [column.name for column in numbers],
             "strings": list(strings),
             "index": index,
             "operations": operations,
         }
-        return FeatureProgram(document, np.concatenate(pool) if pool else np.empty(0), self.schema)
+        if texts:
+            places = [at for at, column in enumerate(outputs) if not isinstance(column, Term)]
+            document |= {"texts": texts, "places": places, "width": len(outputs)}
+        return FeatureProgram(document, np.concatenate(pool) if pool else np.empty(0), self.schema, terms)
 
     def _emit(self, outputs: Sequence[Column]) -> None:
         run: list[Column] = []

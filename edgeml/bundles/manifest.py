@@ -37,6 +37,7 @@ _MEMBERS = {
     "CARD.md": ("text/markdown", 4 * _MIB),
     "features.json": ("application/vnd.edgeml.features.v1+json", 16 * _MIB),
     "features.npy": ("application/vnd.edgeml.features.v1.npy", 256 * _MIB),
+    "features.terms": ("application/vnd.edgeml.features.v1.terms", 256 * _MIB),
     "golden.jsonl": ("application/vnd.edgeml.golden.v1.jsonl", 64 * _MIB),
     "image.json": ("application/vnd.edgeml.image.v1+json", _MIB),
     "model.onnx": ("application/vnd.edgeml.model.v1.onnx", 2048 * _MIB),

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from edgeml.errors import BundleError
 from edgeml.kernels.features import FUNCTIONS, OPERATIONS, Encoder, Program
+from edgeml.kernels.texts import SparseProduct, TextEncoder
 from edgeml.runtime.schema import Schema
+from edgeml.runtime.text_program import TextProgram, Vectorizer
 
 __all__ = ["FUNCTIONS", "OPERATIONS", "FeatureProgram", "Operation"]
 
@@ -56,6 +58,9 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strings: list[str]
     index: list[int]
     operations: list[Operation]
+    texts: list[Vectorizer] = []
+    places: list[int] = []
+    width: int = 0
 
 
 class FeatureProgram:
@@ -63,11 +68,14 @@ class FeatureProgram:
 
     Attributes:
         dtype: float32 or float64: the model's door.
-        output_names: A name for each column of ``dense``.
+        output_names: A name for each column of ``dense`` that no text gives, in their order.
+        n_outputs: Columns of ``dense``.
         strings: Names of the features that reach the model as strings, each an input of its own.
     """
 
-    def __init__(self, document: Mapping[str, Any], constants: NDArray[np.float64], schema: Schema) -> None:
+    def __init__(
+        self, document: Mapping[str, Any], constants: NDArray[np.float64], schema: Schema, terms: bytes = b""
+    ) -> None:
         try:
             parsed = msgspec.convert(dict(document), _Document, strict=True)
         except msgspec.ValidationError as error:
@@ -92,17 +100,26 @@ class FeatureProgram:
                 n_outputs=len(parsed.outputs),
                 double_door=parsed.door == "float64",
             )
+            self._texts = (
+                TextProgram(parsed.texts, parsed.places, parsed.width, terms, constants, parsed.index, schema)
+                if parsed.texts
+                else None
+            )
+            if self._texts is not None and len(parsed.places) != len(parsed.outputs):
+                raise ValueError(f"{len(parsed.places)} places for {len(parsed.outputs)} outputs")
         except (ValueError, OverflowError) as error:
             raise BundleError(f"bundle member features.json: {error}") from error
+        self._terms = terms
         self._document = dict(document)
         self._constants = constants
         self.dtype = np.dtype(parsed.door)
         self.output_names = tuple(parsed.outputs)
+        self.n_outputs = parsed.width if parsed.texts else len(parsed.outputs)
         self.strings = tuple(parsed.strings)
 
     @classmethod
     def from_members(
-        cls, document: Mapping[str, Any], constants: NDArray[np.float64], schema: Schema
+        cls, document: Mapping[str, Any], constants: NDArray[np.float64], schema: Schema, terms: bytes = b""
     ) -> FeatureProgram:
         """Makes the program from a bundle's members.
 
@@ -110,24 +127,39 @@ class FeatureProgram:
             document: ``features.json``.
             constants: ``features.npy``.
             schema: The bundle's schema.
+            terms: ``features.terms``; empty where the bundle has no vectorizer.
 
         Raises:
             BundleError: They do not fit each other.
         """
-        return cls(document, constants, schema)
+        return cls(document, constants, schema, terms)
 
     def to_members(self) -> tuple[dict[str, Any], NDArray[np.float64]]:
         """``features.json`` and ``features.npy``."""
         return dict(self._document), self._constants
 
     @property
-    def n_outputs(self) -> int:
-        """Columns of ``dense``."""
-        return len(self.output_names)
+    def terms(self) -> bytes:
+        """``features.terms``: the words of the vectorizers; empty where there are none."""
+        return self._terms
 
-    def encoder(self) -> Encoder:
-        """What runs the program in one thread."""
-        return Encoder(self._program)
+    @property
+    def sparse(self) -> bool:
+        """Whether columns are made of texts: many, and nearly all of them zero."""
+        return self._texts is not None
+
+    def encoder(self, product: SparseProduct | None = None) -> Encoder | TextEncoder:
+        """What runs the program in one thread.
+
+        Args:
+            product: Where given, the encoder gives not the columns but what they make with these weights.
+        """
+        inner = Encoder(self._program)
+        if self._texts is None:
+            if product is not None:
+                raise BundleError("bundle member kernel.json: its sparse product has no texts to work on")
+            return inner
+        return self._texts.encoder(inner, self.dtype, product)
 
 
 def _table(operations: Sequence[Operation]) -> NDArray[np.int32]:

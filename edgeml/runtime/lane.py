@@ -27,7 +27,7 @@ class Lane:
     ) -> None:
         self.frame = frame
         self.capsule = frame.capsule
-        self.encoder = program.encoder()
+        self.encoder = program.encoder(session.product if isinstance(session, NativeSession) else None)
         self.count: LaneCounters | None = None
         self.bound = not program.strings and not isinstance(session, NoModel)
         if not isinstance(session, NoModel) and self.bound:

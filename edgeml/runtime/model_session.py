@@ -14,7 +14,7 @@ from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.schema import Schema
 
 # A bundle that has none of these is one of rules alone. (``image.json`` says how records are read.)
-MODEL_MEMBERS = {"model.onnx", "features.json", "features.npy", "kernel.json", "kernel.npy"}
+MODEL_MEMBERS = {"model.onnx", "features.json", "features.npy", "features.terms", "kernel.json", "kernel.npy"}
 
 
 def model_of(
@@ -40,7 +40,10 @@ def model_of(
         return no_features(schema), NoModel(without_model or NO_MODEL), pictures
     member(bundle, "model.onnx")  # the source of truth stays with the bundle, whatever runs
     program = pictures or FeatureProgram.from_members(
-        json_member(bundle, "features.json"), npy_member(bundle, "features.npy"), schema
+        json_member(bundle, "features.json"),
+        npy_member(bundle, "features.npy"),
+        schema,
+        bundle.members.get("features.terms", b""),
     )
     return program, model_session(bundle, backend), pictures
 

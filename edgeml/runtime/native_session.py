@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeml.errors import BundleError, ModelError
 from edgeml.kernels.native_model import OPERATIONS, NativeBinding, NativeModel
+from edgeml.kernels.texts import SparseProduct
 from edgeml.runtime.onnx_session import TensorSpec
 
 __all__ = ["OPERATIONS", "NativeSession"]
@@ -43,6 +44,11 @@ class _Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dtype: str
 
 
+class _Sparse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    width: int
+    constant: int
+
+
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int
     door: str
@@ -52,6 +58,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operations: list[_Operation]
     ensembles: list[tuple[int, int, int, int, int]]
     outputs: list[_Output]
+    sparse: _Sparse | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,8 @@ class NativeSession:
 
     Attributes:
         backend: Always ``native``.
-        inputs: The one input ``dense``.
+        inputs: The one input ``dense``; where there is a product, what that gives.
+        product: The first product of a model over texts, which takes only the columns that a text has; else None.
         outputs: The outputs; the first dimension counts the rows.
     """
 
@@ -98,6 +106,7 @@ class NativeSession:
             if output.start < 0 or output.start + max(1, output.columns) > parsed.registers:
                 raise BundleError(f"bundle member kernel.json: output {output.name!r} is beyond the registers")
         try:
+            self.product, constants = _product(parsed, constants)
             self._model = NativeModel(
                 _table(parsed.operations),
                 np.array(parsed.index, dtype=np.int32),
@@ -178,6 +187,20 @@ class NativeSession:
         bound.input[:] = rows
         bound.run()
         return bound.outputs
+
+
+def _product(parsed: _Document, constants: NDArray[np.float64]) -> tuple[SparseProduct | None, NDArray[np.float64]]:
+    """The sparse product that stands at the end of the constants, and the constants before it."""
+    if parsed.sparse is None:
+        return None, constants
+    start, width, results = parsed.sparse.constant, parsed.sparse.width, parsed.width
+    if start < 0 or width < 1 or results < 1 or start + (width + 1) * results != len(constants):
+        raise ValueError("the sparse product does not fill the end of the constants")
+    if parsed.door != "float64":
+        raise ValueError("a sparse product gives float64")
+    numbers = np.ascontiguousarray(constants[start:], dtype=np.float64)
+    weights, bias = numbers[: width * results].reshape(width, results), numbers[width * results :]
+    return SparseProduct(weights, bias), constants[:start]
 
 
 def _table(operations: Sequence[_Operation]) -> NDArray[np.int32]:

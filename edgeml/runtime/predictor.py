@@ -45,7 +45,7 @@ from edgeml.runtime.schema import Schema
 # Rows that are encoded and run at a time: a block of 4,096 rows x 158 float32 is 2.6 MB, so memory stays bounded
 # however many rows a caller hands over.
 BLOCK_ROWS = 4096
-# Rows of pictures are wider.
+# Rows of pictures and of texts are wider, and fewer of them are taken.
 BLOCK_BYTES = 2**25
 
 REFUSED = "a category is unknown to the pipeline's encoder, which refuses it"

@@ -114,9 +114,11 @@ def test_each_branch_goes_as_far_as_it_can():
     np.testing.assert_allclose(rest.transform(dense), expected(steps, X), rtol=1e-12)
 
 
-def test_texts_go_to_the_model_as_strings():
+def test_texts_that_a_python_function_cuts_go_to_the_model_as_strings():
     texts = X.assign(note=[f"seen {i} times in {city}" for i, city in enumerate(X["city"])])
-    step = ColumnTransformer([("t", TfidfVectorizer(), "note"), ("n", SimpleImputer(), ["age"])]).fit(texts)
+    step = ColumnTransformer(
+        [("t", TfidfVectorizer(tokenizer=str.split, token_pattern=None), "note"), ("n", SimpleImputer(), ["age"])]
+    ).fit(texts)
     made, _ = compiled([("prepare", step)], texts, overrides={"note": {"kind": "text"}})
     assert made.program.strings == ("note",) and made.program.n_outputs == 1
     assert made.remainder[0].transformers_[0][2] == 1 and made.remainder[0].transformers_[1][2] == [0]
