@@ -42,6 +42,7 @@ from edgeml.builder.parity_rows import HELD_OUT_ROWS
 from edgeml.builder.rule_source import parse_rules
 from edgeml.builder.schema_inference import InferredSchema, infer_schema
 from edgeml.builder.task import Task, task_of
+from edgeml.builder.text_lists import is_list_of_texts, over_table
 from edgeml.bundles import Bundle
 from edgeml.errors import BuildError, ParityError, RuleError, SchemaError
 from edgeml.runtime.image_spec import ImageSpec
@@ -96,7 +97,8 @@ def build(
         pipeline: A fitted scikit-learn estimator or Pipeline with ``predict``; or a bare ONNX model (its path or
             bytes), which needs ``schema``.
         X: Table [n, d] (DataFrame or array) that the pipeline was fitted on: the schema and the drift reference
-            are read off it. For a bare ONNX model: sample tensors, name -> array (optional).
+            are read off it; or a list of n texts, which become the feature ``text``.
+            For a bare ONNX model: sample tensors, name -> array (optional).
         y: The n known answers, for quality and baselines; None where there are none.
         name: Name of the model, ``[a-z0-9][a-z0-9._-]*``.
         version: Version label; never compared, only shown.
@@ -167,6 +169,11 @@ def build(
     refuse_given({"schema": schema}, why="a pipeline's schema is read off X; override it with features")
     if X is None:
         raise BuildError("X is missing: give the table (or the pictures) that the pipeline was fitted on")
+
+    if is_list_of_texts(X):
+        pipeline, X, held_out = over_table(pipeline, X, held_out)
+        (column,) = X.columns
+        features = {column: {"kind": "text"}} | dict(features or {})
 
     def say(step: str) -> None:
         if progress is not None:
