@@ -142,14 +142,18 @@ def another_world(bundle: Bundle, records: Sequence[dict[str, Any]]) -> tuple[st
         return "the pictures get less than half of the light", darkened(records)
     name = measurement(bundle)
     known = [record for record in records if record[name] is not None]
-    upper = sorted(known, key=lambda record: float(record[name]))[-max(1, len(known) // 3) :]
-    return f"only records from the upper third of {name} come", upper
+    texts = isinstance(known[0][name], str)
+    size: Callable[[Any], float] = len if texts else float
+    upper = sorted(known, key=lambda record: size(record[name]))[-max(1, len(known) // 3) :]
+    return f"only records from the upper third of {'the length of ' if texts else ''}{name} come", upper
 
 
 def measurement(bundle: Bundle) -> str:
-    """A feature that is measured, with many values."""
+    """A feature that is measured, with many values; a text, which has a length, where there is none."""
     reference = bundle.document("reference.json")["features"]
     numbers = [name for name, each in reference.items() if each["kind"] == "number"]
+    if not numbers:
+        return next(name for name, each in reference.items() if each["kind"] == "text")
     return max(numbers, key=lambda name: len(reference[name]["edges"]))
 
 
