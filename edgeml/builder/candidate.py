@@ -25,6 +25,7 @@ from edgeml.builder.schema_inference import InferredSchema
 from edgeml.builder.sparse_kernel import with_sparse_product
 from edgeml.builder.task import Task
 from edgeml.errors import BuildError, ParityError, UnsupportedError
+from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.image_spec import MEMBER as IMAGE
 from edgeml.runtime.lane import Session
@@ -111,10 +112,10 @@ class Candidate:
             members[IMAGE] = json_bytes(program.spec.to_document(program.dtype.name))
         else:
             parts["features"] = program.to_members()
+            if program.terms:
+                members["features.terms"] = program.terms
         if self.kernel is not None:
             parts["kernel"] = self.kernel
-        if self.compiled.program.terms:
-            members["features.terms"] = self.compiled.program.terms
         for name, (document, constants) in parts.items():
             stream = io.BytesIO()
             np.save(stream, constants, allow_pickle=False)
@@ -220,7 +221,7 @@ def _checked(
     questions = ParityQuestions(pipeline, predictor, inferred, X_check)
     report = questions.check(predictor, facts.tolerance)
     kernel = native_kernel(exported.model, exported.door)
-    if kernel is not None and compiled.program.sparse:
+    if kernel is not None and isinstance(compiled.program, FeatureProgram) and compiled.program.sparse:
         kernel = with_sparse_product(*kernel)
     if kernel is not None:
         native = with_session(NativeSession(*kernel))

@@ -74,8 +74,17 @@ class PictureProgram:
             raise BundleError(f"bundle member {MEMBER}: it gives other features than the schema has")
         return cls(spec, door)
 
-    def encoder(self) -> ImageEncoder:
-        """What fills rows in one thread."""
+    def encoder(self, product: object = None) -> ImageEncoder:
+        """What fills rows in one thread.
+
+        Args:
+            product: Must be None; only texts go through a sparse product.
+
+        Raises:
+            BundleError: It is not.
+        """
+        if product is not None:
+            raise BundleError("bundle member kernel.json: its sparse product has no texts to work on")
         return ImageEncoder(self._kernel)
 
     def put(
