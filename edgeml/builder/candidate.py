@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeml.builder import engine_choice
 from edgeml.builder.export import ExportedModel, doors, export_model, final_name
 from edgeml.builder.feature_compiler import CompiledPipeline, compile_features
 from edgeml.builder.image_form import ImageForm
 from edgeml.builder.image_onnx import OnnxPictures
-from edgeml.builder.native_kernel import native_kernel
+from edgeml.builder.native_kernel import translated
 from edgeml.builder.parity import ParityQuestions
 from edgeml.builder.parity_rows import ParityRows
 from edgeml.builder.schema_inference import InferredSchema
@@ -217,21 +218,29 @@ def _checked(
             max_rows=2**40,
         )
 
-    predictor = with_session(OnnxSession.open(exported.model, **session_options))
+    session = OnnxSession.open(exported.model, **session_options)
+    predictor = with_session(session)
     questions = ParityQuestions(pipeline, predictor, inferred, X_check)
     report = questions.check(predictor, facts.tolerance)
-    kernel = native_kernel(exported.model, exported.door)
-    if kernel is not None and isinstance(compiled.program, FeatureProgram) and compiled.program.sparse:
+    kernel, missing = translated(exported.model, exported.door)
+    why = engine_choice.LACKS + missing
+    sparse = isinstance(compiled.program, FeatureProgram) and compiled.program.sparse
+    if kernel is not None and sparse:
         kernel = with_sparse_product(*kernel)
     if kernel is not None:
-        native = with_session(NativeSession(*kernel))
+        of_rows = NativeSession(*kernel)
+        native = with_session(of_rows)
         try:
             # The box will ask the kernel, so its figures are those that the bundle shows.
-            report = questions.check(native, facts.tolerance)
-            predictor = native
+            of_kernel = questions.check(native, facts.tolerance)
+            # A sparse row is never filled up with its zeros, which is all that ONNX Runtime could do.
+            if not sparse and engine_choice.is_much_slower(of_rows, session):
+                kernel, why = None, engine_choice.SLOWER
+            else:
+                predictor, report, why = native, of_kernel, engine_choice.NATIVE
         except ParityError:
-            kernel = None
-    config["parity"] = report.summary() | {"door": exported.door, "engine": predictor.session.backend}
+            kernel, why = None, engine_choice.DIFFERS
+    config["parity"] = report.summary() | {"door": exported.door, "engine": predictor.session.backend, "why": why}
     return Candidate(config, inferred, compiled, exported, kernel, predictor, questions.edge_cases())
 
 

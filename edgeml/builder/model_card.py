@@ -132,6 +132,7 @@ def model_card(
         f"- In the compiled core: {', '.join(compiled_steps) or 'nothing but the reading of records'}.",
         f"- In {'the native kernel' if config['parity'].get('engine') == 'native' else 'ONNX Runtime'}: "
         f"{', '.join([*exported_steps, estimator])}.",
+        *([f"- Why there: {config['parity']['why']}."] if "why" in config["parity"] else []),
         f"- Fallback answer when the model fails: {_fallback(config['fallback'])}.",
         f"- Built with {', '.join(f'{name} {version}' for name, version in config['toolchain'].items())}.",
         "",

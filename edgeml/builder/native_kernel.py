@@ -80,7 +80,7 @@ class _Writer:
 
 
 def native_kernel(model: bytes, door: str) -> tuple[dict[str, Any], Numbers] | None:
-    """Translates a model.
+    """Translates a model; as ``translated``, without the reason.
 
     Args:
         model: An ONNX file that the exporter wrote.
@@ -89,9 +89,22 @@ def native_kernel(model: bytes, door: str) -> tuple[dict[str, Any], Numbers] | N
     Returns:
         ``kernel.json`` and ``kernel.npy``; None where the kernel does not have all of it.
     """
+    return translated(model, door)[0]
+
+
+def translated(model: bytes, door: str) -> tuple[tuple[dict[str, Any], Numbers] | None, str]:
+    """Translates a model, or says what is missing.
+
+    Args:
+        model: An ONNX file that the exporter wrote.
+        door: Type of its input ``dense``.
+
+    Returns:
+        The kernel, or None; and in that case what the kernel does not have.
+    """
     graph = onnx.load_model_from_string(model).graph
     if len(graph.input) != 1:
-        return None
+        return None, "several inputs"
     width = graph.input[0].type.tensor_type.shape.dim[1].dim_value
     writer = _Writer(width, registers=width, memo={graph.input[0].name: _Columns(0, width)})
     writer.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -99,8 +112,8 @@ def native_kernel(model: bytes, door: str) -> tuple[dict[str, Any], Numbers] | N
         for node in graph.node:
             _NODES.get(node.op_type, _unknown)(writer, node)
         outputs = [_output(writer, output) for output in graph.output]
-    except (_Unknown, Unpackable):
-        return None
+    except (_Unknown, Unpackable) as missing:
+        return None, str(missing)
     document = {
         "format": FORMAT,
         "door": door,
@@ -111,7 +124,7 @@ def native_kernel(model: bytes, door: str) -> tuple[dict[str, Any], Numbers] | N
         "ensembles": writer.ensembles,
         "outputs": outputs,
     }
-    return document, np.concatenate(writer.pool) if writer.pool else np.empty(0)
+    return (document, np.concatenate(writer.pool) if writer.pool else np.empty(0)), ""
 
 
 def _output(writer: _Writer, output: onnx.ValueInfoProto) -> dict[str, Any]:

@@ -107,6 +107,10 @@ def _facts(report: Mapping[str, Any]) -> Table:
         state = {True: "good", False: "not trusted", None: "not checked"}[signature["good"]]
         rows["signatures" if not number else f"signature {number + 1}"] = f"{signature['keyid']} ({state})"
     rows["trusted"] = "yes, by the keyring" if report["trusted"] else "no keyring was given, so nobody vouches for this"
+    parity = config.get("parity") or {}
+    if "why" in parity:
+        engine = "native kernel" if parity.get("engine") == "native" else "ONNX Runtime"
+        rows["model runs in"] = f"{engine}: {printable(str(parity['why']))}"
     labels = config.get("outputs", {}).get("labels")
     if isinstance(labels, list) and labels:
         rows["labels"] = ", ".join(map(str, labels[:20])) + (f" ... ({len(labels)})" if len(labels) > 20 else "")
