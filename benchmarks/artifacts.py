@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,10 @@ def make_peers(folder: Path, say: Callable[[str], None]) -> None:
             np.save(folder / f"{name}_encoded.npy", np.ascontiguousarray(dense, dtype=np.float32))
             np.save(folder / f"{name}_numbers.npy", asked[list(workloads.NUMERIC)].to_numpy(dtype=np.float32))
             np.save(folder / f"{name}_categories.npy", asked[list(workloads.CATEGORIES)].to_numpy(dtype=str))
+    make_locale(folder)
+    documents, _, _ = workloads.w2_fitted()
+    write("w2_pipeline.onnx", documents, [("text", StringTensorType([None, 1]))])
+    np.save(folder / "w2_asked.npy", np.array(workloads.w2_asked()))
     regression, _, _ = workloads.w5_fitted()
     write("w5_model.onnx", regression, [("input", FloatTensorType([None, workloads.N_FEATURES]))])
     for name, bodies in (
@@ -66,8 +72,18 @@ def make_peers(folder: Path, say: Callable[[str], None]) -> None:
         (folder / f"{name}.ndjson").write_bytes(b"\n".join(bodies) + b"\n")
 
 
+def make_locale(folder: Path) -> None:
+    """Writes en_US.UTF-8, which onnxruntime's text operators ask for, where it can be made (Debian: locales)."""
+    target = folder / "locale" / "en_US.UTF-8"
+    command = shutil.which("localedef")
+    if command is not None and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Where it fails the locale is missing, and the table says so.
+        subprocess.run([command, "-i", "en_US", "-f", "UTF-8", str(target)], capture_output=True, check=False)
+
+
 def make_bundles(folder: Path, say: Callable[[str], None]) -> None:
-    """Builds the bundles: W1 with each model, W1 with the rule of B5, W5."""
+    """Builds the bundles: W1 with each model, W1 with the rule of B5, W2, W5."""
     import edgeml
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +95,9 @@ def make_bundles(folder: Path, say: Callable[[str], None]) -> None:
         say(f"building the bundle {name}")
         pipeline, table, label = workloads.w1_fitted(model)
         edgeml.build(pipeline, table, label, name=name, version="1", rules=rules).save(folder / f"{name}.edgeml")
+    say("building the bundle w2")
+    documents, texts, classes = workloads.w2_fitted()
+    edgeml.build(documents, texts, classes, name="w2", version="1").save(folder / "w2.edgeml")
     say("building the bundle w5")
     regression, matrix, label = workloads.w5_fitted()
     edgeml.build(regression, matrix, label, name="w5", version="1").save(folder / "w5.edgeml")

@@ -1,4 +1,4 @@
-"""One record, or a thousand, without a server: B1 to B5, and B7.
+"""One record, or a thousand, without a server: B1 to B7.
 
 1. Every contestant is a process of its own in its own environment, pinned to the server core; one runs, the others
    sleep.
@@ -33,6 +33,11 @@ TASKS: dict[str, list[tuple[str, str, str]]] = {
     for size in ("one", "batch")
     for model in ("lr", "trees")
 }
+TASKS["w2_one"] = [
+    ("edgeml", "edgeml", "w2_one"),
+    ("onnxruntime, whole pipeline", "onnxruntime", "w2_one/pipeline"),
+    ("scikit-learn", "scikit-learn", "w2_one"),
+]
 TASKS["w1_rule_one"] = [("edgeml", "edgeml", "w1_rule_one")]
 TASKS["w3_words"] = [
     ("edgeml", "words", "w3_words"),
@@ -60,7 +65,9 @@ class Probe:
             self._process = subprocess.Popen(
                 contestants.probe_command(who, python, folder),
                 cwd=root,
-                env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env=os.environ
+                | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+                | ({"LOCPATH": str(folder / "locale")} if who == "onnxruntime" else {}),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -145,6 +152,11 @@ def measure(
         entries: list[tuple[Measurement, Callable[[], dict[str, Any]]]] = []
         for task in tasks:
             field = [entry for entry in TASKS[task] if entry[1] in probes]
+            for name, probe, work in TASKS[task]:
+                reason = probes[probe].about.get("without", {}).get(work) if probe in probes else None
+                if reason is not None:
+                    findings.gaps[f"{task}/{name}"] = reason
+                    field.remove((name, probe, work))
             answers = {name: probes[probe].ask(do="answers", work=work)["answers"] for name, probe, work in field}
             if not _agree(task, answers, findings, say):
                 continue

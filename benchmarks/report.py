@@ -44,6 +44,8 @@ BUDGETS = (
     Budget("B4", "1,000 records, logistic regression", "w1_lr_batch/edgeml", f"w1_lr_batch/{PIPELINE}", 3, 6),
     Budget("B4", "1,000 records, 100 trees", "w1_trees_batch/edgeml", f"w1_trees_batch/{PIPELINE}", 1.2, 2),
     Budget("B5", "one record answered by a rule", "w1_rule_one/edgeml", "w1_lr_one/edgeml", 2, 5),
+    Budget("B6", "one document, 20,000 terms", "w2_one/edgeml", "w2_one/scikit-learn", 50, 100),
+    Budget("B6", "one document, 20,000 terms", "w2_one/edgeml", f"w2_one/{PIPELINE}", 10, 25),
     Budget("B7", "200 words looked for in a text", "w3_words/edgeml", "w3_words/google-re2 Set", 1, 1.5),
     Budget("B8", "records over HTTP, req/s", "w4/edgeml", "w4/FastAPI", 8, 12),
     Budget("B8", "the same, watched", "w4/edgeml", f"w4/{UNWATCHED}", 0.95, 0.98),

@@ -35,12 +35,13 @@ def batch(predictor: Any) -> Work:
 def main() -> None:
     """Loads the bundles and answers the runner."""
     folder = Path(sys.argv[1])
-    bundles = {name: edgeml.load(folder / f"{name}.edgeml") for name in ("w1-lr", "w1-trees", "w1-rules")}
+    bundles = {name: edgeml.load(folder / f"{name}.edgeml") for name in ("w1-lr", "w1-trees", "w1-rules", "w2")}
     asked = workloads.records(workloads.asked_table())
     works = {
         "w1_lr_one": one(bundles["w1-lr"], asked),
         "w1_trees_one": one(bundles["w1-trees"], asked),
         "w1_rule_one": one(bundles["w1-rules"], workloads.rule_records()),
+        "w2_one": one(bundles["w2"], [{"text": text} for text in workloads.w2_asked()]),
         "w1_lr_batch": batch(bundles["w1-lr"]),
         "w1_trees_batch": batch(bundles["w1-trees"]),
     }
