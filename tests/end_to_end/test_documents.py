@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from serving.running import Running
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import make_pipeline
 
 import edgeml
@@ -23,7 +23,8 @@ def test_every_test_document_gets_scikit_learns_label(name, tmp_path):
     except NoCorpus as error:
         pytest.skip(str(error))
     pipeline = make_pipeline(
-        TfidfVectorizer(sublinear_tf=True, max_features=20_000), LogisticRegression(C=10, tol=1e-2)
+        TfidfVectorizer(sublinear_tf=True, max_features=20_000),
+        SGDClassifier(loss="log_loss", alpha=1e-5, random_state=0),
     ).fit(texts, labels)
     bundle = edgeml.build(
         pipeline,
@@ -39,7 +40,9 @@ def test_every_test_document_gets_scikit_learns_label(name, tmp_path):
     answers = predictor.predict_columns({"text": later})
     assert answers.label_list() == expected.tolist()
     np.testing.assert_allclose(answers.scores, scores, atol=1e-9)
-    assert np.mean(expected == np.array(truth)) == np.mean(np.array(answers.label_list()) == np.array(truth))
+    right = np.mean(np.array(answers.label_list()) == np.array(truth))
+    # A classifier that has learnt nothing would agree with itself as well.
+    assert right == np.mean(expected == np.array(truth)) and right > 0.75
     bundle.save(tmp_path / "documents.edgeml")
     service = Running(tmp_path / "documents.edgeml")
     try:
