@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ from edgeml.kernels.drift_counters import DriftCounters
 from edgeml.kernels.features import Program
 from edgeml.kernels.frame import Frame, FrameReader
 from edgeml.kernels.histogram import Histogram
+from edgeml.kernels.http_front import decode_chunks, parse_head
 from edgeml.kernels.native_model import NativeBinding, NativeModel
 from edgeml.kernels.quality_counters import QualityCounters
 from edgeml.kernels.rules import KINDS, RuleProgram
+from edgeml.kernels.texts import ACCENTS, ANALYZERS, BEYOND_ASCII, STEPS, UNICODE, TextEncoder, Vectorizers, normalized
 from edgeml.runtime.onnx_scan import scan
 from edgeml.runtime.reader import RecordReader
 from edgeml.runtime.schema import Schema
@@ -56,6 +59,7 @@ SCHEMA = Schema.from_dict(
         ]
     }
 )
+HEAD = b"POST /v1/predict?x=%20 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 RECORD = b'{"x":1.5e3,"n":-3,"b":true,"c":"blue","t":"a \\u00e9\\n word"}'
 
 
@@ -344,6 +348,107 @@ def onnx_model() -> Target:
     return target
 
 
+def _pieces(given: Any, data: bytes) -> list[bytes]:
+    """The same bytes, as a network may cut them."""
+    cuts = sorted(given.ConsumeIntInRange(0, len(data)) for _ in range(given.ConsumeIntInRange(0, 4)))
+    return [data[low:high] for low, high in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+def http_head() -> Target:
+    """The head of a request: however it is cut, it means the same, and a good one keeps what it promises."""
+
+    def target(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data[:16])
+        head = data[16:]
+        whole, cut = parse_head([head]), parse_head(_pieces(given, head))
+        assert whole == cut, (head, whole, cut)
+        size, environ = whole
+        if size > 0:
+            assert head[:size].endswith(b"\r\n\r\n") and not (environ["chunked"] and environ["length"] >= 0), head
+            # What stands percent-encoded in a path may be anything.
+            values = [each for key, each in environ.items() if isinstance(each, str) and key != "PATH_INFO"]
+            assert not any(set(value) & set("\r\n\0") for value in values), head
+
+    return target
+
+
+def http_chunks() -> Target:
+    """A chunked body: however it is cut it has the same bytes."""
+
+    def target(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data[:16])
+        body = data[16:]
+        whole, cut = decode_chunks([body], 1000), decode_chunks(_pieces(given, body), 1000)
+        assert whole[0] == cut[0] and (whole[0] < 0 or whole[1] == cut[1]), (body, whole, cut)
+        if whole[0] == 1:
+            assert whole[2] == cut[2] and len(whole[1]) + len(whole[2]) < len(body)
+
+    return target
+
+
+def vectorizers() -> Target:
+    """Vectorizers of hostile settings over any text; lower case and accents are held to Python's own."""
+
+    def target(data: bytes) -> None:
+        given = atheris.FuzzedDataProvider(data)
+        steps = [
+            (given.PickValueInList(list(STEPS)), *_ints(given, 2).tolist())
+            for _ in range(given.ConsumeIntInRange(0, 3))
+        ]
+        spec = {
+            "text": given.ConsumeIntInRange(-1, 1),
+            "analyzer": given.PickValueInList(list(ANALYZERS)),
+            "slots": given.ConsumeIntInRange(-1, 6),
+            "stops": given.ConsumeIntInRange(-1, 3),
+            "lowercase": given.ConsumeBool(),
+            "accents": given.PickValueInList(list(ACCENTS)),
+            "ascii": given.PickValueInList(["0" * 128, "1" * 128, "0" * 48 + "1" * 75 + "0" * 5]),
+            "beyond_ascii": given.PickValueInList(list(BEYOND_ASCII)),
+            "shortest_token": given.ConsumeIntInRange(0, 3),
+            "bounded": given.ConsumeBool(),
+            "binary": given.ConsumeBool(),
+            "hashed": given.ConsumeBool(),
+            "alternate": given.ConsumeBool(),
+            "first": given.ConsumeIntInRange(-1, 3),
+            "index": given.ConsumeIntInRange(-1, 3),
+            "shortest": given.ConsumeIntInRange(0, 3),
+            "longest": given.ConsumeIntInRange(0, 4),
+            "steps": steps,
+        }
+        index, constants = _ints(given, given.ConsumeIntInRange(0, 6)), _floats(given, given.ConsumeIntInRange(0, 8))
+        places, width = _ints(given, given.ConsumeIntInRange(0, 2)), given.ConsumeIntInRange(0, 9)
+        terms = np.frombuffer(given.ConsumeBytes(given.ConsumeIntInRange(0, 24)), dtype=np.uint8)
+        text = given.ConsumeUnicodeNoSurrogates(200)
+        lower = normalized(text.encode(), lowercase=True)
+        # A newer Python may know letters that the tables do not.
+        if unicodedata.unidata_version == UNICODE:
+            assert lower.decode() == text.lower(), text
+        try:
+            made = Vectorizers([spec], terms, constants, index, places, n_texts=1, width=width)
+        except (ValueError, OverflowError):
+            return
+        encoder = TextEncoder(
+            made,
+            dense_encoder=_Nothing(),
+            make_dense=lambda rows: np.zeros((rows, made.n_dense)),
+        )
+        frame = Frame(0, 0, 1, 1)
+        reader = FrameReader((("t", 4, -ANY, ANY, True, False, (), 10_000),))
+        assert reader.read_many(frame, [{"t": text}]) == 0
+        encoder.encode(frame.capsule, np.zeros((1, encoder.n_outputs)))
+
+    return target
+
+
+class _Nothing:
+    """An encoder of no columns."""
+
+    refused: list[int] = []
+
+    def encode(self, _capsule: object, _out: object, _rows: object = None) -> int:
+        return 0
+
+
 # Name -> target, and inputs to begin with.
 TARGETS: dict[str, tuple[Callable[[], Target], list[bytes]]] = {
     "json_records": (json_records, [b'{"records":[' + RECORD + b'],"id":"a","partial":true}', b'{"records":[{}]}']),
@@ -356,6 +461,12 @@ TARGETS: dict[str, tuple[Callable[[], Target], list[bytes]]] = {
     "drift": (drift, [bytes(range(256))]),
     "histogram": (histogram, [Histogram().to_bytes()]),
     "quality": (quality, [struct.pack("<16d", *range(16))]),
+    "http_head": (
+        http_head,
+        [bytes(16) + HEAD, bytes(16) + HEAD.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")],
+    ),
+    "http_chunks": (http_chunks, [bytes(16) + b"5;a=b\r\nhello\r\n0\r\nx: y\r\n\r\nrest"]),
+    "vectorizers": (vectorizers, [bytes(range(256)), "ΣΊΣΥΦΟΣ Ångström".encode() * 8]),
     "onnx_model": (onnx_model, [b"\x08\x08:\x10\n\x06\x12\x01y\x22\x01A"]),
 }
 
