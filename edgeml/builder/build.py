@@ -170,7 +170,7 @@ def build(
     if X is None:
         raise BuildError("X is missing: give the table (or the pictures) that the pipeline was fitted on")
 
-    if is_list_of_texts(X):
+    if image is None and is_list_of_texts(X):
         pipeline, X, held_out = over_table(pipeline, X, held_out)
         (column,) = X.columns
         features = {column: {"kind": "text"}} | dict(features or {})
