@@ -25,7 +25,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import edgeml
 from edgeml.builder.export import doors, export_model, task_name
-from edgeml.errors import ParityError, UnsupportedError
+from edgeml.errors import UnsupportedError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -160,7 +160,7 @@ def test_what_skl2onnx_takes(metric):
 
 def test_strings_go_through_the_door_beside_the_numbers():
     table, y = _reviews()
-    prepare = ColumnTransformer([("words", TfidfVectorizer(), "note"), ("number", StandardScaler(), ["size"])])
+    prepare = ColumnTransformer([("words", _uncompiled(), "note"), ("number", StandardScaler(), ["size"])])
     pipeline = make_pipeline(prepare, LogisticRegression()).fit(table, y)
     given = {"name": "reviews", "version": "1", "features": {"note": {"kind": "text"}}}
     bundle = edgeml.build(pipeline, table, y, **given)
@@ -168,20 +168,21 @@ def test_strings_go_through_the_door_beside_the_numbers():
     assert bundle.config["requires"]["opset"]["com.microsoft"] == 1
     answer = edgeml.Predictor.from_bundle(bundle).predict({"note": "very GOOD indeed", "size": 2.0})
     assert answer.label == "good"
-    # The words that the ONNX tokenizer finds are those of English: parity sees it where others matter.
-    table["note"] = table["note"].str.replace("broken", "ÄRGER")
-    with pytest.raises(ParityError, match="LogisticRegression"):
-        edgeml.build(pipeline.fit(table, y), table, y, **given)
 
 
 @pytest.mark.parametrize("name", ["label", "scores", "dense"])
 def test_a_string_feature_may_not_have_an_outputs_name(name):
     table, y = _reviews()
     table = table.rename(columns={"note": name})
-    prepare = ColumnTransformer([("words", TfidfVectorizer(), name), ("number", StandardScaler(), ["size"])])
+    prepare = ColumnTransformer([("words", _uncompiled(), name), ("number", StandardScaler(), ["size"])])
     pipeline = make_pipeline(prepare, LogisticRegression()).fit(table, y)
     with pytest.raises(UnsupportedError, match=f"{name!r}.*rename the column"):
         edgeml.build(pipeline, table, y, name="reviews", version="1", features={name: {"kind": "text"}})
+
+
+def _uncompiled():
+    """A vectorizer whose tokens the core does not know, so that ONNX cuts the texts."""
+    return TfidfVectorizer(token_pattern=r"[a-zA-Z]+[0-9]*")
 
 
 def _reviews():

@@ -18,14 +18,14 @@ MODEL = "penguins"
 # What a bundle's version says that its model does to the process that loads it, and what its rules do.
 SITE = """
 import os, signal
-from edgeml.runtime import predictor, tensor_predictor
+from edgeml.runtime import model_session, tensor_predictor
 from edgeml.serving import worker
 
 def die_where(word, bundle):
     if word in bundle.config["version"]:
         os.kill(os.getpid(), signal.SIGKILL)
 
-session, degraded = predictor.model_session, worker.degraded_engine
+session, degraded = model_session.model_session, worker.degraded_engine
 tensors = tensor_predictor.TensorPredictor.from_bundle
 
 def deadly_session(bundle, backend):
@@ -40,7 +40,7 @@ def deadly_tensors(bundle, **more):
     die_where("deadly", bundle)
     return tensors(bundle, **more)
 
-predictor.model_session, worker.degraded_engine = deadly_session, deadly_rules
+model_session.model_session, worker.degraded_engine = deadly_session, deadly_rules
 tensor_predictor.TensorPredictor.from_bundle = deadly_tensors
 """
 RULE_ROW = ROW | {"bill_length_mm": 39.1, "island": "Torgersen"}
