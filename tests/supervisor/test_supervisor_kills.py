@@ -187,8 +187,17 @@ class TestWorker:
             assert load.failures == []
 
 
+@pytest.fixture
+def hangs_up():
+    """SIGHUP as a terminal gives it: what runs under nohup ignores it, and so would a box that it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 class TestSupervisor:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    @pytest.mark.usefixtures("hangs_up")
     def test_asked_to_end_under_load_it_loses_no_request(self, tmp_path, one, number):
         store_of(tmp_path / "store", one)
         with running(tmp_path / "store") as box:
