@@ -1,4 +1,4 @@
-"""How the cost of an answer grows with features, rows, trees and connections: ``python -m benchmarks.growth``.
+"""How an answer's cost grows with features, rows, trees, vocabulary, connections: ``python -m benchmarks.growth``.
 
 1. Each curve is measured in this process on the server's core, the median of blocks of calls; connections over HTTP.
 2. A curve is held against a straight line: the cost of one unit (a feature, a row, a tree) at the end of the curve must
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -38,6 +39,7 @@ BLOCK_S = 0.02
 FEATURES = (10, 30, 100, 300, 1_000, 3_000, 10_000)
 ROWS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 TREES = (10, 30, 100, 300, 1_000, 3_000, 5_000)
+VOCABULARY = (1_000, 10_000, 100_000, 1_000_000)
 CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LOAD_S = 3.0
 
@@ -138,6 +140,22 @@ def trees(say: Say) -> list[Curve]:
     return [Curve("trees", "us", TREES, tuple(costs))]
 
 
+def vocabulary(say: Say) -> list[Curve]:
+    """One document of about 440 characters through a growing vocabulary: tf-idf, then a logistic regression."""
+    costs = []
+    for count in VOCABULARY:
+        say(f"vocabulary: {count}")
+        dice = np.random.default_rng(count)
+        words = [f"w{i:x}" for i in range(count)]
+        texts = [" ".join(words[i] for i in dice.integers(0, count, 80)) for _ in range(400)]
+        y = np.arange(len(texts)) % 2
+        model = make_pipeline(TfidfVectorizer(vocabulary=words), LogisticRegression(max_iter=20)).fit(texts, y)
+        predictor = Predictor.from_bundle(edgeml.build(model, texts, y, name="growth", version="1"))
+        record = {predictor.schema.names[0]: texts[0]}
+        costs.append(timed(lambda p=predictor, r=record: p.predict(r)) * 1e6)
+    return [Curve("vocabulary, one document", "us", VOCABULARY, tuple(costs))]
+
+
 def connections(say: Say, *, server_core: int, load_core: int) -> list[Curve]:
     """Requests per second of W4 over a growing number of kept connections."""
     wrk = http_load.find_wrk(say)
@@ -180,7 +198,7 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
 
 def main() -> None:
     """Measures the curves that are named, or all; writes the JSON and the plot."""
-    kinds = ("features", "rows", "trees", "connections")
+    kinds = ("features", "rows", "trees", "vocabulary", "connections")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--only", action="append", choices=kinds)
     given = parser.parse_args()
@@ -194,6 +212,7 @@ def main() -> None:
         "features": lambda: features(say),
         "rows": lambda: rows(say),
         "trees": lambda: trees(say),
+        "vocabulary": lambda: vocabulary(say),
         "connections": lambda: connections(say, server_core=cores[0], load_core=cores[-1]),
     }
     curves = [curve for kind in given.only or kinds for curve in measures[kind]()]

@@ -6,13 +6,13 @@
 """
 
 cimport cython
-from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBuffer_Release
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
+
+from encoder_rows cimport bind_row, take_rows, wanted_rows
 
 
 cdef extern from "frame.h":
@@ -293,14 +293,6 @@ cdef class Encoder:
             raise MemoryError
         return 0
 
-    cdef int _check_format(self, Py_buffer *view) except -1:
-        wanted = b"d" if self.program.program.is_double else b"f"
-        if view.format == NULL or view.format != wanted:
-            raise ValueError(f"out must hold {'float64' if wanted == b'd' else 'float32'}")
-        if view.ndim != 2 or view.shape[1] != self.program.program.n_outputs:
-            raise ValueError(f"out must have shape [n, {self.program.program.n_outputs}]")
-        return 0
-
     cdef const edgeml_frame *_frame(self, capsule) except NULL:
         frame = <const edgeml_frame *> PyCapsule_GetPointer(capsule, EDGEML_FRAME_CAPSULE)
         if frame.n_numbers < self.program.n_numbers or frame.n_categories < self.program.program.n_categories:
@@ -308,19 +300,7 @@ cdef class Encoder:
         return frame
 
     def bind(self, out):
-        cdef Py_buffer view
-        PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE)
-        try:
-            self._check_format(&view)
-            if view.shape[0] != 1:
-                raise ValueError("out must have one row")
-        except BaseException:
-            PyBuffer_Release(&view)
-            raise
-        if self.is_bound:
-            PyBuffer_Release(&self.bound)
-        self.bound = view
-        self.is_bound = True
+        bind_row(out, &self.bound, &self.is_bound, self.program.program.is_double, self.program.program.n_outputs)
 
     def encode_bound(self, capsule):
         cdef const edgeml_frame *frame = self._frame(capsule)
@@ -336,22 +316,15 @@ cdef class Encoder:
         cdef Py_buffer view
         cdef const int64_t[::1] chosen
         cdef const int64_t *wanted = NULL
-        cdef int64_t n = frame.n_rows, limit = frame.n_rows, i, done = 0, m, found = 0
+        cdef int64_t n = frame.n_rows, i, done = 0, m, found = 0
         cdef int64_t stride = self.program.program.n_outputs * (8 if self.program.program.is_double else 4)
         cdef uint8_t *flags = NULL
         if rows is not None:
             chosen = rows
             n = chosen.shape[0]
-            if n:
-                wanted = &chosen[0]
-            for i in range(n):
-                if not 0 <= chosen[i] < limit:
-                    raise ValueError(f"row {chosen[i]} of {limit}")
-        PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE)
+            wanted = wanted_rows(chosen, frame.n_rows)
+        take_rows(out, &view, n, self.program.program.is_double, self.program.program.n_outputs)
         try:
-            self._check_format(&view)
-            if view.shape[0] != n:
-                raise ValueError(f"out has {view.shape[0]} rows for {n}")
             m = max(1, min(BLOCK_ROWS, BLOCK_DOUBLES // (self.program.program.n_registers + 1), n))
             if m > self.block:
                 self.block = m

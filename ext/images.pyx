@@ -13,6 +13,8 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 
+from encoder_rows cimport bind_row, take_rows, wanted_rows
+
 
 cdef extern from "frame.h":
     const char *EDGEML_FRAME_CAPSULE
@@ -211,14 +213,6 @@ cdef class ImageEncoder:
         if self.is_bound:
             PyBuffer_Release(&self.bound)
 
-    cdef int _check_format(self, Py_buffer *view) except -1:
-        wanted = b"d" if self.program.is_double else b"f"
-        if view.format == NULL or view.format != wanted:
-            raise ValueError(f"out must hold {'float64' if wanted == b'd' else 'float32'}")
-        if view.ndim != 2 or view.shape[1] != self.program.n_outputs:
-            raise ValueError(f"out must have shape [n, {self.program.n_outputs}]")
-        return 0
-
     cdef const edgeml_frame *_frame(self, capsule) except NULL:
         frame = <const edgeml_frame *> PyCapsule_GetPointer(capsule, EDGEML_FRAME_CAPSULE)
         if frame.picture_bytes != self.program.picture_bytes or frame.n_pictures < frame.n_rows:
@@ -226,19 +220,7 @@ cdef class ImageEncoder:
         return frame
 
     def bind(self, out):
-        cdef Py_buffer view
-        PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE)
-        try:
-            self._check_format(&view)
-            if view.shape[0] != 1:
-                raise ValueError("out must have one row")
-        except BaseException:
-            PyBuffer_Release(&view)
-            raise
-        if self.is_bound:
-            PyBuffer_Release(&self.bound)
-        self.bound = view
-        self.is_bound = True
+        bind_row(out, &self.bound, &self.is_bound, self.program.is_double, self.program.n_outputs)
 
     def encode_bound(self, capsule):
         cdef const edgeml_frame *frame = self._frame(capsule)
@@ -260,16 +242,9 @@ cdef class ImageEncoder:
         if rows is not None:
             chosen = rows
             n = chosen.shape[0]
-            if n:
-                wanted = &chosen[0]
-            for i in range(n):
-                if not 0 <= chosen[i] < frame.n_rows:
-                    raise ValueError(f"row {chosen[i]} of {frame.n_rows}")
-        PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE)
+            wanted = wanted_rows(chosen, frame.n_rows)
+        take_rows(out, &view, n, self.program.is_double, self.program.n_outputs)
         try:
-            self._check_format(&view)
-            if view.shape[0] != n:
-                raise ValueError(f"out has {view.shape[0]} rows for {n}")
             with nogil:
                 for i in range(n):
                     self.program._row(

@@ -173,6 +173,9 @@ cdef class NativeModel:
         cdef int32_t n_targets
         if min(index, n_trees, constant, n_nodes, n_values) < 0 or max(n_trees, n_nodes, n_values) > LARGEST * 16:
             raise ValueError("a size of an ensemble is out of range")
+        # Before anything is added to them: a sum beyond 64 bits would begin again below 0.
+        if index > self.n_index or constant > self.n_constants:
+            raise ValueError("an ensemble begins beyond the end")
         if index + n_trees * OF_TREE > self.n_index:
             raise ValueError("an ensemble goes beyond the end of the index")
         if constant + n_nodes * OF_NODE + n_values > self.n_constants:

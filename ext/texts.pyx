@@ -7,13 +7,13 @@
 """
 
 cimport cython
-from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
+
+from encoder_rows cimport bind_row, take_rows, wanted_rows
 
 
 cdef extern from "frame.h":
@@ -377,14 +377,6 @@ cdef class TextEncoder:
         self.dense, self.held, self.has_dense = view, array, True
         return 0
 
-    cdef int _check_format(self, Py_buffer *view) except -1:
-        cdef bint wants_double = self.is_double or self.product is not None
-        if view.format == NULL or view.format != (b"d" if wants_double else b"f"):
-            raise ValueError(f"out must hold {'float64' if wants_double else 'float32'}")
-        if view.ndim != 2 or view.shape[1] != self.n_outputs:
-            raise ValueError(f"out must have shape [n, {self.n_outputs}]")
-        return 0
-
     cdef const edgeml_frame *_frame(self, capsule) except NULL:
         frame = <const edgeml_frame *> PyCapsule_GetPointer(capsule, EDGEML_FRAME_CAPSULE)
         if frame.n_texts < self.vectorizers.n_texts:
@@ -392,21 +384,9 @@ cdef class TextEncoder:
         return frame
 
     def bind(self, out):
-        cdef Py_buffer view
-        PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE)
-        try:
-            self._check_format(&view)
-            if view.shape[0] != 1:
-                raise ValueError("out must have one row")
-        except BaseException:
-            PyBuffer_Release(&view)
-            raise
-        if self.is_bound:
-            PyBuffer_Release(&self.bound)
-        self.bound = view
-        self.is_bound = True
+        bind_row(out, &self.bound, &self.is_bound, self.is_double or self.product is not None, self.n_outputs)
         self.n_written = 0
-        memset(view.buf, 0, view.len)
+        memset(self.bound.buf, 0, self.bound.len)
 
     def encode_bound(self, capsule):
         cdef const edgeml_frame *frame = self._frame(capsule)
@@ -443,23 +423,16 @@ cdef class TextEncoder:
         cdef Py_buffer view
         cdef const int64_t[::1] chosen
         cdef const int64_t *wanted = NULL
-        cdef int64_t n = frame.n_rows, limit = frame.n_rows, i, stride, dense_stride = 0
+        cdef int64_t n = frame.n_rows, i, stride, dense_stride = 0
         cdef int found = 0
         cdef char *dense = NULL
         cdef uint8_t *flags = NULL
         if rows is not None:
             chosen = rows
             n = chosen.shape[0]
-            if n:
-                wanted = &chosen[0]
-            for i in range(n):
-                if not 0 <= chosen[i] < limit:
-                    raise ValueError(f"row {chosen[i]} of {limit}")
-        PyObject_GetBuffer(out, &view, PyBUF_C_CONTIGUOUS | PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE)
+            wanted = wanted_rows(chosen, frame.n_rows)
+        take_rows(out, &view, n, self.is_double or self.product is not None, self.n_outputs)
         try:
-            self._check_format(&view)
-            if view.shape[0] != n:
-                raise ValueError(f"out has {view.shape[0]} rows for {n}")
             flags = <uint8_t *> _zeros(n, 1)
             if self.dense_encoder is not None:
                 if self.dense.shape[0] != n:

@@ -128,13 +128,15 @@ class Worker:
     def begins(self, digest: str) -> None:
         """Tells that a bundle is about to be loaded: if this process does not outlive it, that one is to blame.
 
+        With it goes what this process has in memory: from here on the bundle may make it grow.
+
         Args:
             digest: Its hex digest.
         """
         link = self._link
         if link is not None:
             with suppress(OSError):
-                link.send({"kind": "loading", "digest": digest})
+                link.send({"kind": "loading", "digest": digest, "rss_bytes": resident_bytes()})
 
     def _hear(self) -> None:
         while True:

@@ -270,6 +270,7 @@ class Supervisor:
         worker.stuck = str(document.get("stuck", ""))
         if document.get("kind") == "loading":
             worker.making = str(document.get("digest", ""))
+            self.trials.loads(worker.making, int(document.get("rss_bytes", 0)))
         elif document.get("kind") == "loaded":
             worker.making = ""
             self._loaded(document)

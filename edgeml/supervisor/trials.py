@@ -114,6 +114,17 @@ class Trials:
         if over:
             self.keep()
 
+    def loads(self, digest: str, rss_bytes: int) -> None:
+        """Takes what the worker has in memory just before it loads a bundle.
+
+        Args:
+            digest: The bundle's hex digest.
+            rss_bytes: Resident memory of the worker; 0 where it does not say.
+        """
+        for model, (on_trial, trial) in self._trials.items():
+            if on_trial == digest and rss_bytes and trial.memory_bytes is None:
+                self._before.setdefault(model, rss_bytes)
+
     def observe(self, model: str, counters: Mapping[str, Counters], previous: str | None, *, life: int) -> None:
         """Takes what a worker reports.
 

@@ -185,6 +185,20 @@ def test_a_hostile_document_is_refused(change, message):
         NativeSession(document(**change), np.array(STUMP))
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [0, 1, 2**63 - 4 - 2**24, 1, 2**24],
+        [0, 1, 2**63 - 4 - 8, 1, 8],
+        [2**63 - 4, 2, 0, 1, 2],
+        [0, 1, 2**62, 1, 2],
+    ],
+)
+def test_an_ensemble_that_begins_where_sums_run_over_is_refused(sizes):
+    with pytest.raises(BundleError, match="kernel.json.*begins beyond the end"):
+        NativeSession(document(ensembles=[sizes]), np.array(STUMP))
+
+
 def test_arrays_of_another_shape_or_type_are_refused():
     model = NativeModel(
         np.array([[OPERATIONS.index("exp"), 2, 0, 2, 0, 0, 0, 0]], dtype=np.int32), np.empty(0, dtype=np.int32),

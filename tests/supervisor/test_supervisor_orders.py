@@ -325,3 +325,19 @@ def test_what_the_worker_had_when_a_trial_began_bounds_its_memory(desk):
     desk.look()
     assert desk.store.state().models["door"].candidate is None
     assert [e.event.signal for e in desk.store.journal.entries()][0] == "memory"
+
+
+def test_so_does_what_it_had_as_it_loaded_where_it_had_not_reported_before(desk):
+    """A bundle is activated within a second of other orders, and grows with its first questions."""
+    one, two = installed(desk.store, "1", "2")
+    desk.store.activate(one, now=True)
+    desk.hello()
+    desk.followed()
+    desk.store.activate(two, peak_bytes=1_000_000)
+    desk.supervisor._on_tick()
+    desk.supervisor._on_heard(desk.ear, {"kind": "loading", "digest": two, "rss_bytes": 100_000_000})
+    desk.followed()
+    desk.beat(models={"door": {two: asdict(Counters(rss_bytes=900_000_000))}}, rss_bytes=900_000_000)
+    desk.look()
+    assert desk.store.state().models["door"].candidate is None
+    assert [e.event.signal for e in desk.store.journal.entries()][0] == "memory"

@@ -199,6 +199,15 @@ class TestMemory:
         assert box.report(1, rss_bytes=1229 * MIB) == ["roll_back"]
         assert box.memory() == (1229, 1000 + 2 * 50 + 128, "failed")
 
+    def test_where_nobody_knew_what_the_worker_says_as_it_loads_counts(self, tmp_path):
+        box = Box(tmp_path, peak_bytes=50 * MIB)
+        box.trials = Trials(box.path, box.config, lambda _: None, clock=lambda: box.now)
+        box.trials.follow(box.store.state())
+        box.trials.loads("0" * 64, 10 * MIB)
+        box.trials.loads(box.store.state().model("door").candidate, 1000 * MIB)
+        assert box.report(1, rss_bytes=1229 * MIB) == ["roll_back"]
+        assert box.memory() == (1229, 1000 + 2 * 50 + 128, "failed")
+
     def test_one_that_takes_less_than_its_room_gets_no_more_than_without_that(self, tmp_path):
         box = Box(tmp_path, peak_bytes=50 * MIB)
         box.trials = Trials(box.path, box.config, lambda _: None, clock=lambda: box.now)
