@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trial_worker import Worker
 
@@ -63,16 +63,26 @@ def worker_with(previous):
     return Worker(Trial(CONFIG, reference_labels=REFERENCE), previous=previous)
 
 
+# An exchange of the worker lasts a second, which lies between two reports like any other.
+@example(
+    None,
+    [
+        *(("serve", {"seconds": s, "requests": n}) for s, n in ((5.0, 12), (10.0, 16))),
+        ("restart", None),
+        ("serve", {"seconds": 9.0, "requests": 2}),
+    ],
+)
 @given(PREVIOUS, STEPS)
 def test_nothing_is_confirmed_before_both_minima_and_never_with_a_warning(previous, steps):
-    worker, seconds, requests, reported = worker_with(previous), 0.0, 0, False
+    worker, seconds, requests, reported = worker_with(previous), 0.0, 0, None
     for step in steps:
         verdict = take(worker, step)
         if step[0] == "serve":
-            # No more than this can have been observed: gaps that are too long are no time at all.
-            seconds += step[1]["seconds"] if reported and step[1]["seconds"] <= CONFIG.stall_seconds else 0.0
+            # What lies between two reports, with an exchange of the worker; a gap that is too long is no time at all.
+            gap = 0.0 if reported is None else worker.now - reported
+            seconds += gap if gap <= CONFIG.stall_seconds else 0.0
             requests += step[1]["requests"]
-            reported = True
+            reported = worker.now
         if verdict.kind == "confirm":
             assert verdict.warnings == ()
             if verdict.signal == "passed":
