@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeml.kernels.histogram import Histogram
@@ -51,11 +50,6 @@ class LatencyMonitor:
             ValueError: ``ns`` or ``count`` is negative.
         """
         self._record_many[tier](ns, count)
-
-    @property
-    def recorders(self) -> Mapping[str, Callable[[int], None]]:
-        """By tier what ``observe`` does, for whoever counts each answer: one call less."""
-        return self._record
 
     def histogram(self, tier: str) -> Histogram:
         """The live histogram of a tier.

@@ -86,7 +86,6 @@ class Engine:
             predictor.watch(drift.counters)
         self.quality = quality if quality is not None else AnswerQuality(predictor)
         self._count_quality = self.quality.counters.count
-        self._record = self.latency.recorders
         self.validation = Validation()
         self.birth = next(_births)
         self.card = card
@@ -256,17 +255,12 @@ class Engine:
         return checked
 
     def _seen(self, answer: Prediction, elapsed_ns: int) -> Prediction:
-        # Written out, since every answer comes here: what ``_clocked`` does.
-        tier, tally = answer.tier, self.tally
-        self._record[tier](elapsed_ns)
-        deadline = tally.deadline_ns
-        if deadline is not None and elapsed_ns > deadline:
-            tally.missed()
+        self._clocked(answer.tier, elapsed_ns)
         self._count_quality(answer)
         if answer.degraded:
             self._fell_back(answer.reason)
-        elif tier == "model" and answer.label is not None:
-            tally.label(answer.label)
+        elif answer.label is not None and answer.tier == "model":
+            self.tally.label(answer.label)
         return answer
 
     def _fell_back(self, reason: str | None) -> None:
