@@ -124,7 +124,8 @@ class Sampler:
             Place of each in 0 .. n - 1, with the chance that it is kept where it is easy.
         """
         if n == 1 and self.left == -1 and not self._owed:  # the commonest by far
-            self.left += 1 + self._gap()
+            gap = self._gap()  # first: += would read `left` before the call, and lose what is taken off meanwhile
+            self.left += 1 + gap
             return [(0, self._boosted)]
         before = at = n + self.left
         chosen = set()

@@ -265,6 +265,22 @@ def test_many_threads_lose_no_record(plane, row):
     assert len({each.id for each in plane.rows()}) == 1600
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_records_that_are_taken_off_while_one_is_chosen_count(n):
+    """Between the choice of a record and the draw of the next gap another thread takes ten off."""
+
+    def draw():
+        sampler.left -= taken
+        return 0.5
+
+    taken, sampler = 0, None
+    sampler = Sampler(CapturePolicy(share=0.1, boost=1.0), lambda: 0.5)
+    gap, sampler._draw = sampler.left, draw
+    sampler.left, taken = -n, 10
+    assert len(sampler.choose(n)) == 1
+    assert sampler.left == gap + 1 - n - 10
+
+
 @pytest.mark.parametrize("chance", [1.0, 0.3])
 def test_a_candidate_of_a_thread_that_comes_late_is_not_lost(chance):
     """Two threads take off one record each before either asks; as many are chosen as when they ask in turn."""
