@@ -1,4 +1,8 @@
-"""All of scikit-learn's estimators that predict: a bundle with parity, or a build error that names the estimator."""
+"""All of scikit-learn's estimators that predict: a bundle with parity, or a build error that names the estimator.
+
+The model of each bundle is also answered by all engines, which share no code: they agree as far as float32, in which
+ONNX Runtime gives what it adds up over trees.
+"""
 
 import warnings
 from pathlib import Path
@@ -7,11 +11,13 @@ import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
 from zoo_cases import Case, cases, fitted
+from zoo_engines import engine_differences
 
 import edgeml
 from edgeml.errors import ParityError, UnsupportedError
 
 CASES = list(cases())
+FLOAT32 = 2.0**-23
 
 # Nobody may lose an estimator without saying so: of these no bundle can be built, for the reason given.
 REFUSED = {
@@ -43,9 +49,12 @@ def test_a_bundle_or_a_refusal_that_names_the_estimator(case: Case, record_prope
         assert case.name in str(error) and reason in str(error)
         return
     parity = bundle.config["parity"]
-    record_property("zoo", outcome | {"parity": parity})
+    engines = engine_differences(bundle, found.held_out)
+    record_property("zoo", outcome | {"parity": parity, "engines": engines})
     assert case.name not in REFUSED
     assert parity["flips"] == 0 and parity["max_difference"] <= 1e-5 and parity["rows"] > 100
+    assert engines.keys() == {"reference"} | ({"native"} if parity["engine"] == "native" else set())
+    assert max(engines.values()) <= FLOAT32
     # Once more without the builder's own comparison: the bundle as a box reads it.
     answers = edgeml.Predictor.from_bundle(bundle).predict_many(found.held_out)
     expected = pipeline.predict(found.held_out)
