@@ -1,8 +1,8 @@
 """Records on their way into the ring: chosen beside the request path, written down by a thread of its own.
 
 1. A request pays one subtraction (``Sampler``); a chosen one pays for putting a few references into a queue. Bodies are
-   read again, fields left out or hashed, and rows written, on the thread, which lets requests go first after each
-   record.
+   read again, fields left out or hashed, and rows written, on the thread, which lets requests go first after every few
+   records.
 2. The queue is bounded in records and bytes, and a batch is written every ``flush_s`` seconds, or when the queue is
    half full; what does not fit is dropped and counted. Nothing that happens here can fail a request.
 3. Labels that come back (feedback) take the same way. Of the bytes of a day an eighth is theirs alone.
@@ -28,9 +28,12 @@ QUEUED_RECORDS = 4_096
 QUEUED_BYTES = 8 * 1024 * 1024
 QUEUED_LABELS = 10_000
 DAY_S = 86_400
-# So long the thread lets others go first after each record, or after so many that it only reads over: what it does is
-# Python, and a request that came meanwhile would wait for the interpreter.
+# So long the thread lets others go first after so many records, after one of a large body, or after so many that it
+# only reads over: what it does is Python, and a request that came meanwhile would wait for the interpreter. A pause
+# itself costs as much as three short records do.
 PAUSE_S = 1e-4
+_SHORT_RECORDS = 8
+_LARGE_BYTES = 16 * 1024
 _READ_OVER = 64
 
 
@@ -236,7 +239,7 @@ class Capture:
         rows: list[Captured] = []
         source: Source | None = None
         records: Iterator[tuple[int, Mapping[str, Any]]] = iter(())
-        for each in chosen:
+        for count, each in enumerate(chosen, start=1):
             try:
                 if each.source is not source:
                     source, records = each.source, enumerate(each.source.records())
@@ -252,7 +255,7 @@ class Capture:
                 self.dropped[each.origin.digest] += (
                     1  # it was read once already, so this is a bug of ours, and no reason to stop
                 )
-            if pause_s:
+            if pause_s and (count % _SHORT_RECORDS == 0 or each.source.size > _LARGE_BYTES):
                 time.sleep(pause_s)
         return rows
 

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeml.monitor.prediction_id import read_prediction_id
+import msgspec
+
+from edgeml.monitor.prediction_id import prediction_number
 
 PAGE_BYTES = 4096
 _FRAME_BYTES = PAGE_BYTES + 24
@@ -53,6 +55,8 @@ _SELECT = (
     "SELECT captured.number, id, captured.at, model, digest, version, record, prediction, tier, chance, label, "
     "labels.at FROM captured JOIN bundles USING (bundle) LEFT JOIN labels ON labels.number = captured.number"
 )
+
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,9 @@ class CaptureFile:
                 for id_, label, at in labels:
                     found = database.execute(_OF, (_key(id_), id_)).fetchone()
                     if found is not None:
-                        database.execute("INSERT OR REPLACE INTO labels VALUES (?,?,?)", (found[0], _text(label), at))
+                        database.execute(
+                            "INSERT OR REPLACE INTO labels VALUES (?,?,?)", (found[0], _json(label).decode(), at)
+                        )
                         joined[found[1]] += 1
                 self._forget(database, sum(row[1] for row in written))
             self._count(database, day)
@@ -340,9 +346,8 @@ def _is_damage(error: sqlite3.Error) -> bool:
 
 
 def _key(id_: str) -> int:
-    try:
-        number = read_prediction_id(id_).number
-    except ValueError:  # none of ours; any key will do
+    number = prediction_number(id_)
+    if number is None:  # none of ours; any key will do
         number = int.from_bytes(hashlib.blake2b(id_.encode(errors="replace"), digest_size=8).digest(), "big")
     return number - (1 << 64) if number >> 63 else number
 
@@ -357,9 +362,10 @@ def _bundle(database: sqlite3.Connection, model: str, digest: str, version: str)
 
 
 def _row(row: Captured, bundle: int) -> tuple[Any, ...]:
-    record, prediction = _text(row.record), _text(row.prediction)
-    size = len(record) + len(prediction)  # pure ASCII
-    return (_key(row.id), size, row.id, row.at, bundle, row.tier, row.chance, record, prediction)
+    record, prediction = _json(row.record), _json(row.prediction)
+    size = len(record) + len(prediction)
+    said = (record.decode(), prediction.decode())
+    return (_key(row.id), size, row.id, row.at, bundle, row.tier, row.chance, *said)
 
 
 def _captured(row: tuple[Any, ...]) -> Captured:
@@ -381,5 +387,8 @@ def _captured(row: tuple[Any, ...]) -> Captured:
     )
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+def _json(value: Any) -> bytes:
+    try:
+        return _encode(value)
+    except ValueError:  # half a surrogate pair, which JSON can escape, but UTF-8 does not have
+        return json.dumps(value, separators=(",", ":")).encode()

@@ -25,6 +25,7 @@ LETTERS = 27
 _FORMAT = 1
 _TIERS = ("rule", "model", "fallback")
 _LAYOUT = struct.Struct(">B4s4sQ3s")
+_STANDARD = str.maketrans("-_", "+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,17 @@ def read_prediction_id(text: str) -> PredictionId:
     if is_value:
         return PredictionId(bundle, _TIERS[tier], 0, None, struct.unpack(">f", payload)[0], number)
     return PredictionId(bundle, _TIERS[tier], index, (chance - 1) / 65534 if chance else None, None, number)
+
+
+def prediction_number(text: str) -> int | None:
+    """The number of an answer by its id, unchecked; None where the text cannot be an id."""
+    if len(text) != LETTERS:
+        return None
+    try:
+        raw = binascii.a2b_base64(text.translate(_STANDARD) + "=", strict_mode=True)
+    except (ValueError, binascii.Error):
+        return None
+    return int.from_bytes(raw[9:17], "big")
 
 
 def _check(data: bytes) -> bytes:

@@ -35,7 +35,7 @@ THIRD_PARTY = {
     "click": {"cli"},
     "cryptography": {"bundles/signing.py"},
     "flask": {"serving/pages.py", "supervisor/management_app.py"},
-    "msgspec": {"runtime", "serving", "cli/predict.py"},
+    "msgspec": {"runtime", "serving", "cli/predict.py", "monitor/capture_file.py", "monitor/capture_source.py"},
     "numpy": {"runtime", "builder", "serving/tensors.py", "serving/admission.py", "cli/build.py"},
     "onnx": {"builder"},
     "onnxruntime": {"runtime/onnx_session.py"},

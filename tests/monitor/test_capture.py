@@ -402,3 +402,17 @@ def test_the_thread_writes_by_itself_and_the_end_writes_the_rest(tmp_path):
     send(capturing, [{"mass": 2}], [EASY])
     capturing.end()
     assert file.held(day=11).rows == 2
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_what_json_has_and_utf8_and_float64_do_not_is_kept(tmp_path, count):
+    """Half a surrogate pair and numbers beyond 64 bits, in a short body and in a long one."""
+    capturing, file = capture(tmp_path)
+    body = b",".join([b'{"island":"\\ud800 \\u20ac","mass":36893488147419103232,"ring":1e999}'] * count)
+    body = b'{"records":[%b]}' % body
+    capturing.sampler.left -= count
+    capturing.take(lambda: JsonRecords(body), [EASY] * count, str, ORIGIN)
+    capturing.flush()
+    rows = list(file.rows())
+    assert len(rows) == count and capturing.document()["dropped"] == 0
+    assert rows[-1].record == {"island": "\ud800 \u20ac", "mass": 2**65, "ring": float("inf")}
