@@ -89,12 +89,13 @@ class ParityQuestions:
         self._outputs = predictor.outputs
         rows = self._rows(held_out)
         before = len(rows.records)
-        rows = _picked(rows, _answers_or_none(self._ask, form, rows.records))
-        self._asked, self._frame = _allowed(predictor, rows)
-        if "held_out" not in self._asked.kinds:
+        rows, expected = self._answered(rows)
+        allowed, self._frame = _allowed(predictor, rows)
+        self._asked = _picked(rows, allowed)
+        if expected is None or "held_out" not in self._asked.kinds:
             raise BuildError("parity cannot be checked: the schema or the pipeline refuses every held-out row")
-        self._refused = before - len(self._asked.records)
-        self._expected = self._ask(form.table(self._asked.records))
+        self._refused = before - len(allowed)
+        self._expected = expected.rows(np.array(allowed, dtype=np.int64))
         self._equal = np.zeros(len(self._asked.records), dtype=bool)
 
     def check(self, predictor: Predictor, tolerance: float) -> ParityReport:
@@ -128,6 +129,15 @@ class ParityQuestions:
         """The rows beside the held-out ones to which the predictor that was checked last gave the pipeline's answer."""
         made = [row for row, kind in enumerate(self._asked.kinds) if kind != "held_out" and self._equal[row]]
         return _picked(self._asked, made)
+
+    def _answered(self, rows: ParityRows) -> tuple[ParityRows, Answers | None]:
+        """The rows that the pipeline answers, and its answers; nearly always all are, and then nothing is asked twice."""
+        form = self._form
+        try:
+            return rows, self._ask(form.table(rows.records))
+        except Exception:  # a pipeline may refuse a row with whatever it likes
+            rows = _picked(rows, _answers_or_none(self._ask, form, rows.records))
+            return rows, self._ask(form.table(rows.records)) if rows.records else None
 
     def _ask(self, table: Any) -> Answers:
         return pipeline_answers(self._pipeline, table, self._outputs)
@@ -187,20 +197,21 @@ def _picked(rows: ParityRows, kept: Sequence[int]) -> ParityRows:
     return ParityRows([rows.records[row] for row in kept], [rows.kinds[row] for row in kept])
 
 
-def _allowed(predictor: Predictor, rows: ParityRows) -> tuple[ParityRows, Frame]:
-    """The rows that the schema allows, and the frame that holds them."""
+def _allowed(predictor: Predictor, rows: ParityRows) -> tuple[list[int], Frame]:
+    """Numbers of the rows that the schema allows, and the frame that holds them."""
     frame = predictor.reader.new_frame(max(1, len(rows.records)))
+    allowed = list(range(len(rows.records)))
     while True:
         try:
-            predictor.reader.read_many(frame, rows.records)
+            predictor.reader.read_many(frame, [rows.records[row] for row in allowed])
         except SchemaError as error:
             bad = {violation.row for violation in error.violations}
-            kept = [row for row in range(len(rows.records)) if row not in bad]
-            if len(kept) == len(rows.records):
+            kept = [row for place, row in enumerate(allowed) if place not in bad]
+            if len(kept) == len(allowed):
                 raise
-            rows = _picked(rows, kept)
+            allowed = kept
             continue
-        return rows, frame
+        return allowed, frame
 
 
 def _one_by_one(rows: ParityRows) -> list[int]:

@@ -30,6 +30,7 @@ PAGE_BYTES = 4096
 _FRAME_BYTES = PAGE_BYTES + 24
 _LOG_HEAD_BYTES = 32
 DAMAGED = ".damaged"
+_TIMEOUT_S = 5
 # What a file of another layout is told by; it is put aside as a damaged one is.
 _LAYOUT = 1
 _NOT_A_FILE_OF_OURS = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -281,7 +282,10 @@ class CaptureFile:
         database.execute("UPDATE held SET bytes = ?", (held - freed,))
 
     def _count(self, database: sqlite3.Connection, day: int) -> None:
+        # Who reads is not waited for: the log grows, and begins anew with a later batch.
+        database.execute("PRAGMA busy_timeout=0")
         busy, logged, moved = database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        database.execute(f"PRAGMA busy_timeout={_TIMEOUT_S * 1000}")
         before = self._counted if logged >= self._counted[0] and moved >= self._counted[1] else (0, 0)
         self._counted = (logged, moved) if busy else (0, 0)
         # The row that holds the count is a page in the log, too, and is moved when this connection is closed.
@@ -304,7 +308,7 @@ class CaptureFile:
         with contextlib.suppress(OSError):  # SQLite says it better
             # SQLite would let everybody read it; its log takes the permissions of the file.
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as database:
+        with contextlib.closing(sqlite3.connect(self._path, timeout=_TIMEOUT_S)) as database:
             layout = database.execute("PRAGMA user_version").fetchone()[0]
             if layout not in (0, _LAYOUT):
                 raise _OtherLayout(f"{self._path} is of another release of edgeml")
@@ -327,7 +331,7 @@ class CaptureFile:
             if not os.access(self._path.parent, os.W_OK) and not (log.exists() and log.stat().st_size):
                 # Where nobody can write there is no log to be read beside the file, and none can be made.
                 where += "&immutable=1"
-        with contextlib.closing(sqlite3.connect(where, timeout=5, uri=True)) as database:
+        with contextlib.closing(sqlite3.connect(where, timeout=_TIMEOUT_S, uri=True)) as database:
             layout = database.execute("PRAGMA user_version").fetchone()[0]
             if layout not in (0, _LAYOUT):
                 raise _OtherLayout(f"{self._path} is of another release of edgeml")

@@ -75,7 +75,7 @@ def vectorizers(draw):
     return TfidfVectorizer(norm=norm, **flags, **shared)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(vectorizers(), st.lists(DOCUMENTS, min_size=1, max_size=6))
 def test_any_vectorizer_gives_scikit_learns_columns(vectorizer, documents):
     assert_alike(vectorizer, documents, fit_on=TEXTS)

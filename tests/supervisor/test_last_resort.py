@@ -70,7 +70,9 @@ def is_given_up(box, digest):
     return found.get("degraded") and found["digest"] == f"sha256:{digest}"
 
 
-@pytest.mark.parametrize("now", [True, False], ids=["active", "first trial"])
+@pytest.mark.parametrize(
+    "now", [pytest.param(True, id="active"), pytest.param(False, id="first trial", marks=pytest.mark.crash)]
+)
 def test_the_only_bundle_kills_its_process_and_then_rules_and_fallback_answer(tmp_path, penguins_bundle, site, now):
     store = Store.create(tmp_path / "store", keyring=ONE)
     only = with_rules(penguins_bundle, "1-deadly")
@@ -146,6 +148,7 @@ def test_a_supervisor_that_comes_after_adopts_it_and_counts_nothing(tmp_path, pe
             assert again.live()["worker"]["deaths"] == 0
 
 
+@pytest.mark.crash
 def test_where_rules_and_fallback_kill_it_too_nothing_answers_and_the_worker_lives(tmp_path, penguins_bundle, site):
     store, (digest,) = store_of(tmp_path / "store", made.version(penguins_bundle, "1-deadly-rules"))
     with running(tmp_path / "store", environment=site) as box:
@@ -210,7 +213,13 @@ def test_the_only_bundle_cannot_be_loaded_and_the_process_lives(tmp_path, pengui
 class TestInnocents:
     """Bundles of other models, tried in a process that one of them ends."""
 
-    @pytest.mark.parametrize("deadly", ["birds", "zebras"], ids=["loaded before it", "loaded after it"])
+    @pytest.mark.parametrize(
+        "deadly",
+        [
+            pytest.param("birds", id="loaded before it"),
+            pytest.param("zebras", id="loaded after it", marks=pytest.mark.crash),
+        ],
+    )
     def test_a_trial_beside_a_deadly_trial_loses_no_attempt(self, tmp_path, penguins_bundle, site, deadly):
         other = made.version(penguins_bundle, "7", name=deadly)
         worse = made.version(penguins_bundle, "8-deadly", name=deadly)

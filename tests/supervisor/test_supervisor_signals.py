@@ -105,6 +105,7 @@ class TestErrorRate:
             confirmed(box, load, second)
             assert load.failures == [] and load.fallbacks[first] > 0 and load.fallbacks[second] > 0
 
+    @pytest.mark.crash
     def test_one_that_fails_as_often_as_a_bad_one_waits_for_a_person(self, tmp_path, penguins_bundle):
         one, two = (made.raising(penguins_bundle, word, made.LONG, made.HEAVY) for word in "12")
         _, (first, second) = store_of(tmp_path / "store", one, two)
@@ -125,7 +126,7 @@ class TestErrorRate:
             gone_back(box, load, first, second, "invalid_outputs")
             assert load.failures == [] and set(load.fallbacks) == {second}
 
-    @pytest.mark.parametrize("limit", [5.0, 50.0])
+    @pytest.mark.parametrize("limit", [5.0, pytest.param(50.0, marks=pytest.mark.crash)])
     def test_a_bare_model_has_no_fallback_and_is_judged_all_the_same(self, tmp_path, limit):
         """What it cannot answer is an error to the client, and a question that it failed."""
         _, (first, second) = store_of(
@@ -180,6 +181,7 @@ class TestDeadlines:
             assert "answers came after their deadline" in reason
             assert load.failures == [] and load.fallbacks == {}
 
+    @pytest.mark.crash
     def test_one_that_is_in_time_is_confirmed(self, tmp_path, good):
         one, two = (good(word, slo={"deadline_ms": made.DEADLINE_MS}) for word in "12")
         _, (first, second) = store_of(tmp_path / "store", one, two)
@@ -205,6 +207,7 @@ class TestMemory:
             assert "MB of memory (limit" in reason
             assert load.failures == [] and load.fallbacks == {}
 
+    @pytest.mark.crash
     def test_one_that_does_not_is_confirmed(self, tmp_path, penguins_bundle, good):
         """The same model, asked nothing that makes it grow."""
         one, two = good("1"), made.growing(penguins_bundle, "2")
@@ -226,6 +229,7 @@ class TestCollapse:
             assert "answers are 'Adelie', 68.2% of" in gone_back(box, load, first, second, "output_collapse")
             assert load.failures == [] and load.fallbacks == {}
 
+    @pytest.mark.crash
     def test_one_that_tells_them_apart_is_confirmed(self, tmp_path, good):
         one, two = good("1"), good("2")
         _, (first, second) = store_of(tmp_path / "store", one, two)
@@ -235,6 +239,7 @@ class TestCollapse:
             confirmed(box, load, second)
             assert load.failures == []
 
+    @pytest.mark.crash
     def test_where_the_one_before_gave_that_label_too_a_person_decides(self, tmp_path, good):
         one, two = good("1"), good("2")
         _, (first, second) = store_of(tmp_path / "store", one, two)
