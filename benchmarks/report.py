@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.idle import FLOOR, SHARE
 from benchmarks.measurement import UNWATCHED, Findings, Measurement
 
 START = "<!-- figures: start -->"
@@ -25,6 +26,7 @@ class Budget:
         must: The ratio that has to be reached.
         goal: The ratio we are going for.
         at_most: Whether the ratio is ours / theirs and has to stay below; else it says how many times better we are.
+        alone: Whether ``must`` and ``goal`` bound edgeml's own figure; the peer's is the floor beside it.
     """
 
     id: str
@@ -34,6 +36,7 @@ class Budget:
     must: float
     goal: float
     at_most: bool = False
+    alone: bool = False
 
 
 PIPELINE = "onnxruntime, whole pipeline"
@@ -60,6 +63,7 @@ BUDGETS = (
     Budget("B12", "the same, of random strings and sizes", "soak/after", "soak/before", 1.02, 1.0, at_most=True),
     Budget("B13", "p99 while warm bundles are swapped", "swap/warm swaps", "swap/steady", 2, 1.2, at_most=True),
     Budget("B13", "p99 while cold bundles are swapped", "swap/cold swaps", "swap/steady", 2, 1.2, at_most=True),
+    Budget("B14", "CPU while nobody asks", "idle/edgeml", f"idle/{FLOOR}", 0.005, 0.001, at_most=True, alone=True),
 )
 
 SWAPS = ("swap/warm swaps", "swap/cold swaps")
@@ -96,8 +100,9 @@ class Line:
         """``goal``, ``must``, ``missed`` or ``not measured``."""
         if self.ratio is None:
             return "not measured"
+        figure = self.ours if self.budget.alone else self.ratio
         for word, bound in (("goal", self.budget.goal), ("must", self.budget.must)):
-            if self.ratio <= bound if self.budget.at_most else self.ratio >= bound:
+            if figure <= bound if self.budget.at_most else figure >= bound:
                 return word
         return "missed"
 
@@ -132,6 +137,8 @@ def table(findings: Findings, about: dict[str, Any]) -> str:
         peer = "B1's own time" if budget.id == "B5" else budget.theirs.split("/", 1)[1]
         sign = "<=" if budget.at_most else ">="
         end = f"{sign} {budget.must:g}x | {sign} {budget.goal:g}x |"
+        if budget.alone:
+            end = f"{sign} {shown(budget.must, SHARE)} | {sign} {shown(budget.goal, SHARE)} |"
         if line.ratio is None:
             rows.append(f"| {budget.id} | {budget.what} | {peer} | | | not measured | {end}")
             continue
@@ -183,7 +190,7 @@ def shown(value: float, unit: str) -> str:
         return f"{value:,.0f}/s"
     if unit == "bytes":
         return f"{value / 2**20:.0f} MB"
-    if unit == "share of a core":
+    if unit == SHARE:
         return f"{value:.2%} of a core"
     return f"{value * 1e6:,.2f} us" if value < 1e-4 else f"{value * 1e3:,.2f} ms" if value < 1 else f"{value:.2f} s"
 

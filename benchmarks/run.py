@@ -16,13 +16,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import artifacts, environments, http_load, in_process, report, soak, startup, swaps, watching, workloads
+from benchmarks import (
+    artifacts,
+    environments,
+    http_load,
+    idle,
+    in_process,
+    report,
+    soak,
+    startup,
+    swaps,
+    watching,
+    workloads,
+)
 from benchmarks.measurement import Findings
 from benchmarks.service import Bench
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PARTS = ("in-process", "w3", "w4", "w5", "memory", "start", "swaps", "soak", "watching")
+PARTS = ("in-process", "w3", "w4", "w5", "memory", "start", "swaps", "soak", "idle", "watching")
 
 
 def main() -> None:
@@ -86,6 +98,8 @@ def main() -> None:
             findings, folder=folder, root=ROOT, server_core=server_core, load_core=load_core,
             wrk=http_load.find_wrk(say), expected=expected_labels()["w4"][0], say=say,
         )  # fmt: skip
+    if "idle" in parts:
+        idle.measure(findings, folder=folder, root=ROOT, core=server_core, rounds=min(given.rounds, 3), say=say)
     if "watching" in parts:
         watching.measure(
             findings, folder=folder, root=ROOT, core=server_core, rounds=given.rounds, seconds=given.seconds, say=say

@@ -45,7 +45,6 @@ ASK_AGAIN_S = 0.001
 BACK_S = 60.0
 GROWTH_SWAPS = 100
 GROWTH_REQUESTS = 1_000_000
-IDLE_S = 20.0
 START_S = 60.0
 
 
@@ -131,11 +130,6 @@ class Box:
         """Proportional set size of all processes, in bytes."""
         return sum(process.memory_full_info().pss for process in self.processes())
 
-    def cpu_seconds(self) -> float:
-        """CPU time of all processes so far."""
-        times = [process.cpu_times() for process in self.processes()]
-        return sum(each.user + each.system for each in times)
-
     def stop(self) -> None:
         """Ends the box."""
         self.process.terminate()
@@ -170,7 +164,6 @@ def measure(
         _swaps(box, bodies, findings, rounds=rounds, say=say)
         _going_back(box, bodies, findings, say=say)
         _growth(box, folder, findings, load_core=load_core, wrk=wrk, say=say)
-        _idle(box, findings, say=say)
     finally:
         box.stop()
         os.sched_setaffinity(0, {server_core, load_core})
@@ -306,15 +299,6 @@ def _growth(box: Box, folder: Path, findings: Findings, *, load_core: int, wrk: 
             first, sent = float(box.pss()), 0
     findings.add(Measurement("request memory", "before", "bytes", [first]))
     findings.add(Measurement("request memory", "after", "bytes", [float(box.pss())], facts={"requests": sent}))
-
-
-def _idle(box: Box, findings: Findings, *, say: Say) -> None:
-    say(f"idle for {IDLE_S:.0f} s")
-    time.sleep(2.0)
-    start, cpu = time.monotonic(), box.cpu_seconds()
-    time.sleep(IDLE_S)
-    share = (box.cpu_seconds() - cpu) / (time.monotonic() - start)
-    findings.add(Measurement("idle", "edgeml", "share of a core", [share]))
 
 
 async def _paced(box: Box, bodies: list[bytes], seconds: float, act: Callable[[], None] | None) -> Stretch:

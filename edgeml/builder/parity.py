@@ -131,7 +131,7 @@ class ParityQuestions:
         return _picked(self._asked, made)
 
     def _answered(self, rows: ParityRows) -> tuple[ParityRows, Answers | None]:
-        """The rows that the pipeline answers, and its answers; nearly always all are, and then nothing is asked twice."""
+        """The rows that the pipeline answers, and its answers; where it answers all, nothing is asked twice."""
         form = self._form
         try:
             return rows, self._ask(form.table(rows.records))
