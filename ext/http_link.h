@@ -230,7 +230,6 @@ static inline void link_have_memory(http_link *c, void *body, uint8_t *at, int64
 /* Reads what has come, until a request is whole or nothing more is there; gives how many bytes. */
 static inline size_t link_read(http_link *c, int64_t most) {
     size_t total = 0;
-    c->more = 0;
     while (c->state == LINK_HEAD || c->state == LINK_BODY) {
         uint8_t *to;
         size_t room;
@@ -248,6 +247,7 @@ static inline size_t link_read(http_link *c, int64_t most) {
             to = c->in + c->in_size;
             room = c->in_room - c->in_size;
         }
+        c->more = 0; /* not earlier: where nothing is read, what is known of the socket stays true */
         ssize_t got = recv(c->fd, to, room, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {

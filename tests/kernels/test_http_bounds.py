@@ -1,0 +1,30 @@
+"""What clients may cost the front: their requests all come through, and the slow ones are sent away."""
+
+from kernels.fronting import GET, said, serving
+
+
+def test_many_requests_in_one_send_are_all_answered():
+    paths = [f"/{number:037}" for number in range(200)]
+    data = b"".join(GET % path.encode() for path in paths)
+    assert len(data) == 200 * 64
+    with serving() as service, service.connect() as client:
+        client.sendall(data)
+        answer = b""
+        while answer.count(b"HTTP/1.1 200 OK\r\n") < 200:
+            assert (piece := client.recv(1 << 16))
+            answer += piece
+        assert service.paths == paths
+
+
+def test_a_request_that_comes_while_others_are_answered_is_answered():
+    with serving(threads=1) as service, service.connect() as client:
+        for turn in range(20):
+            service.go.clear()
+            client.sendall(GET % b"/wait" + 3 * (GET % b"/between"))
+            assert service.began.acquire(timeout=20)
+            client.sendall(GET % b"/%d" % turn)
+            service.go.set()
+            answer = b""
+            while said(b"/%d" % turn) not in answer:
+                assert (piece := client.recv(1 << 16))
+                answer += piece
