@@ -116,6 +116,7 @@ static void loop_forget(http_loop *l, http_link *c) {
 static void loop_grant(http_loop *l, http_link *c) {
     l->memory_used += c->body_room;
     c->granted = 1;
+    c->limit = 0; /* the time for the body begins anew: a chunked one has been read before it waited */
     c->job = JOB_MEMORY;
     c->state = LINK_QUEUED;
     queue_add(&l->later, c);

@@ -1,6 +1,8 @@
 """What clients may cost the front: their requests all come through, and the slow ones are sent away."""
 
-from kernels.fronting import GET, said, serving
+from kernels.fronting import GET, post, said, serving, to_end
+
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_many_requests_in_one_send_are_all_answered():
@@ -28,3 +30,14 @@ def test_a_request_that_comes_while_others_are_answered_is_answered():
             while said(b"/%d" % turn) not in answer:
                 assert (piece := client.recv(1 << 16))
                 answer += piece
+
+
+def test_a_chunked_upload_that_stalls_gives_its_memory_back():
+    with serving(stall_s=0.5, memory_bytes=1 << 20) as service:
+        with service.connect() as stalls, service.connect() as honest:
+            stalls.sendall(CHUNKED % b"/s" + b"%x\r\n" % 100_000 + bytes(1000))
+            assert said(b"/a") in service.ask(GET % b"/a")
+            stalls.sendall(bytes(89_000))
+            honest.sendall(post(b"/h", bytes(100_000)))
+            assert b" 408 " in to_end(stalls)
+            assert said(b"/h", bytes(100_000)) in honest.recv(1 << 16)
