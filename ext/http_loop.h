@@ -25,7 +25,7 @@
 #define LOOP_PAUSE_NS 100000000LL    /* between two tries to accept, where there are no descriptors left */
 #define LOOP_LINGER_NS 5000000000LL
 #define LOOP_FINISH_MS 10
-#define LOOP_BYTES_A_SECOND 8192     /* what a body has to bring on the average, beyond the time that it may stall */
+#define LOOP_BYTES_A_SECOND 8192     /* what has to come on the average, beyond the time that it may stall */
 
 typedef struct {
     http_link *first, *last;
@@ -165,6 +165,13 @@ static void loop_linger(http_loop *l, http_link *c) {
     else loop_until(l, c, l->now + LOOP_LINGER_NS);
 }
 
+/* Whoever is waited for has to go on within the time for a stall, and on the average bring LOOP_BYTES_A_SECOND beyond
+ * `limit`: what has come counts, not what was announced. */
+static void loop_expect(http_loop *l, http_link *c, int64_t bytes) {
+    int64_t next = l->now + l->stall_ns, slowest = c->limit + bytes * (SECOND_NS / LOOP_BYTES_A_SECOND);
+    loop_until(l, c, slowest < next ? slowest : next);
+}
+
 /* What came in */
 
 static void loop_read(http_loop *l, http_link *c) {
@@ -173,9 +180,8 @@ static void loop_read(http_loop *l, http_link *c) {
         c->begun = 1;
         loop_until(l, c, l->now + l->head_ns);
     } else if (c->state == LINK_BODY && (got || !c->limit)) {
-        int64_t size = c->head.chunked ? l->body_most : c->head.length;
-        if (!c->limit) c->limit = l->now + l->stall_ns + size / LOOP_BYTES_A_SECOND * SECOND_NS;
-        loop_until(l, c, c->limit < l->now + l->stall_ns ? c->limit : l->now + l->stall_ns);
+        if (!c->limit) c->limit = l->now + l->stall_ns;
+        loop_expect(l, c, c->body_size);
     }
     loop_settle(l, c);
 }

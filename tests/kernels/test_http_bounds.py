@@ -1,8 +1,24 @@
 """What clients may cost the front: their requests all come through, and the slow ones are sent away."""
 
+import pytest
 from kernels.fronting import GET, post, said, serving, to_end
 
+PAUSE_S = 0.1
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def trickle(client, pieces):
+    """Sends pieces with pauses until there is an answer, and gives all of it."""
+    client.settimeout(PAUSE_S)
+    for piece in pieces:
+        client.sendall(piece)
+        try:
+            answer = client.recv(1 << 16)
+        except TimeoutError:
+            continue
+        client.settimeout(20)
+        return answer + to_end(client)
+    raise AssertionError("nobody sent the client away")
 
 
 def test_many_requests_in_one_send_are_all_answered():
@@ -41,3 +57,22 @@ def test_a_chunked_upload_that_stalls_gives_its_memory_back():
             honest.sendall(post(b"/h", bytes(100_000)))
             assert b" 408 " in to_end(stalls)
             assert said(b"/h", bytes(100_000)) in honest.recv(1 << 16)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [post(b"/t", bytes(60_000))[:-60_000], post(b"/t", bytes(1 << 20))[: -(1 << 20)], CHUNKED % b"/t" + b"fff\r\n"],
+)
+def test_a_body_that_trickles_is_sent_away_however_much_it_announced(head):
+    with serving(stall_s=0.5) as service, service.connect() as client:
+        client.sendall(head)
+        assert b" 408 " in trickle(client, [b"x"] * 60)
+        assert service.asked == 0
+
+
+def test_a_body_that_comes_steadily_may_take_longer_than_a_stall():
+    body = bytes(1 << 20)
+    data = post(b"/s", body, b"Connection: close\r\n")
+    pieces = [data[at : at + 40_000] for at in range(0, len(data), 40_000)]
+    with serving(stall_s=1.0) as service, service.connect() as client:
+        assert said(b"/s", body) in trickle(client, [*pieces, *[b""] * 50])
