@@ -30,6 +30,8 @@ cdef enum:
     AS_IT_ENDS = -2          # see link_put_head
     WITHOUT_BODY = -3
 
+cdef int64_t MOST_BYTES = 1 << 50  # sums of a few bounds are numbers still
+
 BODY = sys.intern("edgeml.body")
 cdef str METHOD = sys.intern("REQUEST_METHOD")
 cdef str PATH = sys.intern("PATH_INFO")
@@ -131,8 +133,8 @@ cdef class Front:
 
     def __cinit__(self, int listener, answer, refuse, *, int connections, int64_t body_bytes, int64_t memory_bytes,
                   double head_s=30.0, double stall_s=30.0, str server="edgeml"):
-        if connections < 1 or body_bytes < 0 or memory_bytes < 0:
-            raise ValueError("connections are at least 1, body_bytes and memory_bytes at least 0")
+        if connections < 1 or not (0 <= body_bytes <= MOST_BYTES and 0 <= memory_bytes <= MOST_BYTES):
+            raise ValueError("connections are at least 1, body_bytes and memory_bytes between 0 and 2**50")
         if not (0 < head_s < 1e6 and 0 < stall_s < 1e6):
             raise ValueError("head_s and stall_s are seconds above 0")
         self._answer, self._refuse = answer, refuse

@@ -34,6 +34,7 @@ typedef struct {
     uint8_t keep;              /* the connection is kept after the answer */
     uint8_t chunked;
     uint8_t expects;           /* waits for 100 Continue */
+    uint8_t coded;             /* the body has a content coding: it becomes larger when it is looked at */
     int64_t length;            /* Content-Length; -1 where there is none */
     http_field field[HTTP_FIELDS];
 } http_head;
@@ -188,6 +189,7 @@ static inline int http_head_read(const uint8_t *data, size_t size, http_head *he
     end = (size_t)((const uint8_t *)memchr(data + at, '\n', size - at) - data);
     if (end == at || data[end - 1] != '\r') return -400;
     head->fields = 0;
+    head->coded = 0;
     head->length = -1;
     if ((status = http_read_line(data, at, end - 1, head)) < 0) return status;
     for (at = end + 1; at < size; at = end + 1) {
@@ -224,6 +226,10 @@ static inline int http_head_read(const uint8_t *data, size_t size, http_head *he
         case 14:
             if (http_same(name, 14, "content-length") && (status = http_read_length(value, value_size, &head->length)) < 0)
                 return status;
+            break;
+        case 16:
+            if (http_same(name, 16, "content-encoding") && value_size && !http_same(value, value_size, "identity"))
+                head->coded = 1;
             break;
         case 17:
             if (http_same(name, 17, "transfer-encoding")) {

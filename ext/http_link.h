@@ -1,7 +1,8 @@
 /* One connection: what has come in, what is to go out, and how far both are.
  *
  * 1. Bytes are read into one buffer: [head][body][what came after it]. A body of up to LINK_SMALL bytes stays there, a
- *    larger one goes to memory that the front gives (`body`), once it has been granted (http_loop.h).
+ *    larger one goes to memory that the front gives (`body`), once it has been granted (http_loop.h). A small one that
+ *    inflates waits for its grant once it is whole.
  * 2. Nothing here needs the GIL. `body`, `held` and `stream` are Python's; the front alone makes and drops them.
  * 3. A link belongs to the loop, or, while it is `away`, to the thread that answers its request. Nobody else touches it.
  */
@@ -23,7 +24,7 @@
 
 enum { /* where a request is */
     LINK_HEAD,    /* its head comes, or nothing yet */
-    LINK_WAITS,   /* its body is to be granted memory */
+    LINK_WAITS,   /* its body, or what that inflates to, is to be granted memory */
     LINK_BODY,    /* its body comes */
     LINK_QUEUED,  /* it waits for a thread, or is with one */
     LINK_WRITES,  /* its answer goes out */
@@ -55,6 +56,7 @@ typedef struct http_link {
     uint8_t broken;  /* nothing can be written any more */
     uint8_t closing; /* no further request is taken */
     uint8_t granted; /* memory is set apart for the body */
+    uint8_t whole;   /* the body is: only what it inflates to waits for a grant */
     uint8_t chunk;   /* the answer goes out in chunks */
     uint8_t tail;    /* bytes of "\r\n" after `held` */
     int refusal;
@@ -70,6 +72,7 @@ typedef struct http_link {
     size_t raw;       /* where the chunks begin that are not decoded yet */
     int64_t body_size; /* of what is there */
     int64_t body_room;
+    int64_t share;     /* of the memory for large bodies */
     void *body;
     uint8_t *body_at;
     int64_t discarded;
@@ -78,6 +81,8 @@ typedef struct http_link {
     size_t out_room, out_size;
     const uint8_t *held_at; /* follows `out` */
     size_t held_size, sent;
+    int64_t written;        /* of the answer, since the client first kept it waiting */
+    int64_t waited;         /* ns; how long it has done so */
     void *held, *stream;
 } http_link;
 
@@ -100,9 +105,20 @@ static inline void link_refuse(http_link *c, int refusal) {
     c->closing = 1;
 }
 
-static inline void link_complete(http_link *c) {
+/* Lets a body wait for memory: for `room` bytes, and as much as it may inflate to. */
+static inline void link_wait(http_link *c, int64_t room, int64_t most) {
+    c->body_room = room;
+    c->share = room + (c->head.coded ? most : 0);
+    c->state = LINK_WAITS;
+}
+
+static inline void link_complete(http_link *c, int64_t most) {
     c->job = JOB_ANSWER;
     c->state = LINK_QUEUED;
+    if (c->head.coded && c->body_size && !c->granted) {
+        c->whole = 1;
+        link_wait(c, 0, most);
+    }
 }
 
 /* Bytes of the request in the buffer: what stands behind them is of the next one. */
@@ -126,7 +142,7 @@ static inline void link_take_body(http_link *c, int64_t most) {
             c->body_size += (int64_t)take;
             c->in_size -= take;
         }
-        if (c->body_size == c->head.length) link_complete(c);
+        if (c->body_size == c->head.length) link_complete(c, most);
         return;
     }
     for (;;) {
@@ -140,13 +156,12 @@ static inline void link_take_body(http_link *c, int64_t most) {
         if (status < 0) {
             link_refuse(c, -status);
         } else if (status > 0) {
-            link_complete(c);
+            link_complete(c, most);
         } else if (c->raw < c->in_size || (c->chunks.state == HTTP_CHUNK_DATA && c->body_size == room)) {
             if (room == most) {
                 link_refuse(c, 413);
             } else { /* it turns out to be large */
-                c->body_room = most;
-                c->state = LINK_WAITS;
+                link_wait(c, most, most);
                 return;
             }
         }
@@ -178,10 +193,9 @@ static inline void link_take_head(http_link *c, int64_t most) {
     if (c->head.length > most) {
         link_refuse(c, 413);
     } else if (c->head.length <= 0 && !c->head.chunked) {
-        link_complete(c);
+        link_complete(c, most);
     } else if (c->head.length > LINK_SMALL) {
-        c->body_room = c->head.length;
-        c->state = LINK_WAITS;
+        link_wait(c, c->head.length, most);
     } else {
         c->state = LINK_BODY;
         link_take_body(c, most);
@@ -262,7 +276,7 @@ static inline size_t link_read(http_link *c, int64_t most) {
         total += (size_t)got;
         if (placed) {
             c->body_size += got;
-            if (c->body_size == c->head.length) link_complete(c);
+            if (c->body_size == c->head.length) link_complete(c, most);
         } else {
             c->in_size += (size_t)got;
             link_take(c, most);
@@ -291,8 +305,9 @@ static inline void link_next(http_link *c, int64_t most) {
     memset(&c->scan, 0, sizeof c->scan);
     c->state = LINK_HEAD;
     c->job = JOB_NONE;
-    c->begun = c->placed = 0;
+    c->begun = c->placed = c->whole = 0;
     c->limit = 0;
+    c->waited = 0;
     c->out_size = c->held_size = c->sent = c->tail = 0;
     if (c->in_size) link_take(c, most);
 }
@@ -323,6 +338,7 @@ static inline int link_write(http_link *c) {
         if (put < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return 0;
         if (put < 0) return -1;
         c->sent += (size_t)put;
+        c->written += put;
     }
     return 1;
 }

@@ -4,7 +4,8 @@
  *    nothing is there when it comes back.
  * 2. What needs a thread is queued, and a queue is done before the kernel is asked again; what is queued meanwhile, by
  *    streams and by clients that send several requests at once, comes after what the kernel reports.
- * 3. Large bodies are read once there is memory for them, in the order of their coming. One is always let in.
+ * 3. Large bodies are read, and those that inflate are looked at, once there is memory for them, in the order of their
+ *    coming. One is always let in.
  * 4. No timer runs while nobody has to be sent away.
  */
 #ifndef EDGEML_HTTP_LOOP_H
@@ -114,22 +115,22 @@ static void loop_forget(http_loop *l, http_link *c) {
 /* Large bodies */
 
 static void loop_grant(http_loop *l, http_link *c) {
-    l->memory_used += c->body_room;
+    l->memory_used += c->share;
     c->granted = 1;
     c->limit = 0; /* the time for the body begins anew: a chunked one has been read before it waited */
-    c->job = JOB_MEMORY;
+    c->job = c->whole ? JOB_ANSWER : JOB_MEMORY;
     c->state = LINK_QUEUED;
     queue_add(&l->later, c);
 }
 
 static int loop_has_memory(const http_loop *l, const http_link *c) {
-    return l->memory_used == 0 || l->memory_used + c->body_room <= l->memory;
+    return l->memory_used == 0 || c->share <= l->memory - l->memory_used;
 }
 
 static void loop_give_back(http_loop *l, http_link *c) {
     if (!c->granted) return;
     c->granted = 0;
-    l->memory_used -= c->body_room;
+    l->memory_used -= c->share;
     while (l->waiting.first && loop_has_memory(l, l->waiting.first)) loop_grant(l, queue_take(&l->waiting));
 }
 
@@ -221,9 +222,24 @@ static void loop_written(http_loop *l, http_link *c) {
 static void loop_write(http_loop *l, http_link *c) {
     size_t before = c->sent;
     int status = link_write(c);
-    if (status < 0) loop_drop(l, c);
-    else if (status > 0) loop_written(l, c);
-    else if (c->sent != before) loop_until(l, c, l->now + l->stall_ns);
+    if (status < 0) {
+        loop_drop(l, c);
+    } else if (status > 0) {
+        c->waited = l->now + l->stall_ns - c->limit;
+        loop_written(l, c);
+    } else if (c->sent != before) {
+        loop_expect(l, c, c->written);
+    }
+}
+
+/* The client has to read before its answer goes on. What the socket took before is not read yet, and does not count. */
+static void loop_wait_for_reader(http_loop *l, http_link *c) {
+    if (!c->waited) c->written = 0;
+    c->state = LINK_WRITES;
+    c->limit = l->now + l->stall_ns - c->waited;
+    loop_expect(l, c, c->written);
+    if (!c->polled) loop_watch(l, c, EPOLL_CTL_MOD, 1);
+    loop_write(l, c);
 }
 
 /* An answer is out. */
@@ -262,10 +278,7 @@ static void loop_done(http_loop *l, http_link *c) {
         if (c->broken) {
             loop_drop(l, c);
         } else if (c->sent < c->out_size + c->held_size + c->tail) {
-            c->state = LINK_WRITES;
-            loop_until(l, c, l->now + l->stall_ns);
-            if (!c->polled) loop_watch(l, c, EPOLL_CTL_MOD, 1);
-            loop_write(l, c);
+            loop_wait_for_reader(l, c);
         } else {
             loop_written(l, c);
         }

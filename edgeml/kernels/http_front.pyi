@@ -29,10 +29,11 @@ class Front:
         connections: Connections open at a time; more wait in the socket's queue.
         body_bytes: Largest body, in bytes; of a larger one the request is refused with 413.
         memory_bytes: Bodies of more than 64 KiB that are read or answered at a time, in bytes; the others wait unread,
-            in the order of their coming. One is always let in.
+            in the order of their coming. A body with a content coding counts as ``body_bytes`` besides, for what it
+            inflates to, however small it came. One is always let in.
         head_s: Seconds in which a head must have come, and which an idle connection is kept.
-        stall_s: Seconds that a client may send nothing of a body, or read nothing of an answer. Beyond that a body has
-            to bring 8 KiB a second on the average.
+        stall_s: Seconds that a client may send nothing of a body, or read nothing of an answer that waits for it.
+            Beyond that 8 KiB a second have to come or go on the average.
         server: What the ``server`` field says; nothing leaves it out.
 
     Raises:

@@ -25,9 +25,10 @@ class Limits:
             no bound but ``body_bytes``.
         connections: Connections open at a time; more wait in the listener's queue.
         waiting_bytes: Bodies larger than 64 KiB that are read or answered at a time, in bytes; the others wait unread.
-            One is always let in.
+            A compressed one counts as ``body_bytes`` besides, whatever its size. One is always let in.
         head_s: How long a client may take to send the head of a request, and how long an idle connection is kept.
-        stall_s: How long a client may send nothing of a body, or read nothing of an answer, before it is sent away.
+        stall_s: How long a client may send nothing of a body, or read nothing of an answer, before it is sent away;
+            beyond that it has to keep up 8 KiB a second on the average.
         threads: Requests worked on at a time; two for each usable core where nothing is said.
         hold_s: How long a request waits while there is no memory to load a bundle beside the one it replaces.
         quiet_s: After a signal to stop, how long no request must have come before connections are closed.

@@ -63,8 +63,10 @@ class Service:
     def refuse(self, status):
         return (400 if status == 499 else status), PLAIN, b"refused %d" % status
 
-    def connect(self):
+    def connect(self, receive=0):
         client = socket.socket(self.listener.family)
+        if receive:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
         client.settimeout(20)
         client.connect(self.listener.getsockname())
         return closing(client)

@@ -1,9 +1,13 @@
 """What clients may cost the front: their requests all come through, and the slow ones are sent away."""
 
+import socket
+import threading
+
 import pytest
 from kernels.fronting import GET, post, said, serving, to_end
 
 PAUSE_S = 0.1
+CODED = b"Content-Encoding: GZIP\r\n"
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -76,3 +80,67 @@ def test_a_body_that_comes_steadily_may_take_longer_than_a_stall():
     pieces = [data[at : at + 40_000] for at in range(0, len(data), 40_000)]
     with serving(stall_s=1.0) as service, service.connect() as client:
         assert said(b"/s", body) in trickle(client, [*pieces, *[b""] * 50])
+
+
+@pytest.mark.parametrize("path", [b"/large", b"/pieces"])
+def test_a_reader_that_takes_a_little_now_and_then_is_sent_away(path):
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with serving(stall_s=2.0, listener=listener) as service, service.connect(receive=2304) as client:
+        client.sendall(GET % path)
+        assert client.recv(400)
+        for _ in range(100):
+            if not service.front.connections:
+                break
+            threading.Event().wait(PAUSE_S)
+            client.recv(400)
+        assert not service.front.connections
+
+
+def test_a_reader_that_is_slow_and_steady_gets_all():
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with serving(stall_s=1.0, listener=listener) as service, service.connect(receive=2304) as client:
+        client.sendall(GET % b"/pieces")
+        answer = client.recv(1000)
+        while not answer.endswith(b"\r\n0\r\n\r\n"):
+            threading.Event().wait(PAUSE_S / 20)
+            answer += client.recv(1000)
+        assert answer.count(b"3e8\r\n") == 400
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        post(b"/b", b"small", CODED),
+        post(b"/b", bytes(100_000), CODED),
+        CHUNKED.replace(b"Host", CODED + b"Host") % b"/b" + b"5\r\nsmall\r\n0\r\n\r\n",
+    ],
+    ids=["small", "large", "chunked"],
+)
+def test_what_inflates_waits_for_memory_as_large_bodies_do(data):
+    with serving(memory_bytes=1 << 20) as service, service.connect() as holds, service.connect() as waits:
+        holds.sendall(post(b"/wait", b"inflates", CODED))
+        assert service.began.acquire(timeout=20)
+        waits.sendall(data + GET % b"/after")
+        for number in range(20):
+            assert said(b"/%d" % number, b"x") in service.ask(
+                post(b"/%d" % number, b"x", b"Content-Encoding: identity\r\n")
+            )
+        assert "/b" not in service.paths
+        service.go.set()
+        assert said(b"/wait", b"inflates") in holds.recv(1 << 16)
+        waits.shutdown(socket.SHUT_WR)
+        answer = to_end(waits)
+        body = bytes(100_000) if len(data) > 1000 else b"small"
+        assert answer.index(said(b"/b", body)) < answer.index(said(b"/after"))
+
+
+def test_a_small_body_that_inflates_has_no_memory_before_it_is_whole():
+    data = post(b"/a", b"small", CODED)
+    with serving(memory_bytes=1 << 20) as service, service.connect() as slow:
+        slow.sendall(data[:-1])
+        for _ in range(5):
+            assert said(b"/a", b"small") in service.ask(data)
+        slow.sendall(data[-1:])
+        assert said(b"/a", b"small") in slow.recv(1 << 16)
