@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -222,10 +222,21 @@ def make_pages(plane: DataPlane) -> Handler:
 
         stream = io.BytesIO(environ[BODY])
         pieces = app.wsgi_app({**environ, **_BASE_ENVIRON, "wsgi.input": stream}, start_response)
-        body = b"".join(pieces)
-        return given[0], given[1], body
+        # Without a length it is a stream, which may be far longer than its request; 204 and 304 have neither.
+        if given[0] in (204, 304) or any(name.lower() == "content-length" for name, _ in given[1]):
+            return given[0], given[1], b"".join(pieces)
+        return given[0], given[1], _pieces(pieces)
 
     return answer
+
+
+def _pieces(app_iter: Iterable[bytes]) -> Iterator[bytes]:
+    """What an app gives, closed as WSGI asks also where it is not read to its end."""
+    try:
+        yield from app_iter
+    finally:
+        if close := getattr(app_iter, "close", None):
+            close()
 
 
 def make_app(pages: Pages) -> Flask:

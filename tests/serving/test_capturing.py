@@ -69,6 +69,17 @@ def test_what_is_captured_has_the_id_of_the_answer(plane, row, gentoo):
     assert plane.capturing.document() == {"kept": 7, "dropped": 0, "labels": 0, "lost_labels": 0}
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/", "/v1/models/penguins/predict/"])
+def test_lines_are_given_as_they_are_made_by_whatever_path(plane, row, path):
+    lines = (json.dumps(row) + "\n").encode() * 2000
+    status, headers, pieces = plane.plane.answer(environ(path, lines, "application/x-ndjson"))
+    assert status == 200 and ("content-type", "application/x-ndjson") in [(a.lower(), b) for a, b in headers]
+    assert not isinstance(pieces, bytes)
+    first = next(iter(pieces))
+    assert 0 < first.count(b"\n") < 2000
+    assert (first + b"".join(pieces)).count(b"\n") == 2000
+
+
 def environ(path, body, kind="application/json"):
     return {
         "PATH_INFO": path,
