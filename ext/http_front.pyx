@@ -8,7 +8,7 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE, _PyBytes_Resize
-from cpython.exc cimport PyErr_WriteUnraisable
+from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeLatin1
@@ -220,9 +220,9 @@ cdef class Front:
                 _make_body(c)
             else:
                 _drop_all(c)
-        except BaseException:
-            PyErr_WriteUnraisable(self)
+        except BaseException as error:
             c.broken = 1
+            _say(self, error)
 
     cdef _begin(self, http_link *c):
         """Asks the handler, and writes what it says as far as the client takes it."""
@@ -234,10 +234,10 @@ cdef class Front:
                 if type(body) is not bytes:
                     stream = iter(body)
                     piece = _next_piece(stream)
-            except BaseException:
-                PyErr_WriteUnraisable(self._answer)
+            except BaseException as error:
                 c.closing = 1
                 stream = None
+                _say(self._answer, error)
                 status, headers, body = self._refuse(500)
         else:
             _drop_body(c)
@@ -319,6 +319,12 @@ cdef class Front:
             raise ValueError("a header of an answer has a line break in it")
         block.text = text.encode("latin-1") + b"\r\n" + self._server
         return block
+
+
+cdef void _say(where, error) noexcept:
+    """Logs an exception that nobody takes. It is put back first: once caught, it is not where the log looks for it."""
+    PyErr_SetObject(type(error), error)
+    PyErr_WriteUnraisable(where)
 
 
 cdef bint _is_head(http_link *c):

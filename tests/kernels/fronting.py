@@ -4,6 +4,7 @@ import hashlib
 import socket
 import sys
 import threading
+import traceback
 from contextlib import closing, contextmanager
 
 from edgeml.kernels.http_front import BODY, Front
@@ -110,9 +111,14 @@ def serving(**settings):
 
 @contextmanager
 def unraisable():
-    """What is said of exceptions that nobody can catch, as a list that fills; nothing of it is printed."""
+    """What is said of exceptions that nobody takes: type, text, and the function that raised; nothing is printed."""
     said = []
-    before, sys.unraisablehook = sys.unraisablehook, lambda args: said.append((args.exc_type, str(args.exc_value)))
+
+    def hook(args):
+        where = traceback.extract_tb(args.exc_traceback)
+        said.append((args.exc_type, str(args.exc_value), where[-1].name.rpartition(".")[2] if where else None))
+
+    before, sys.unraisablehook = sys.unraisablehook, hook
     try:
         yield said
     finally:

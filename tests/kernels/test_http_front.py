@@ -198,10 +198,16 @@ def test_streams_versions_and_heads():
 
 
 def test_a_handler_that_raises_ends_no_thread():
-    with unraisable(), serving() as service:
+    with unraisable() as logged, serving() as service:
         assert service.ask(GET % b"/raise").startswith(b"HTTP/1.1 500 ")
         assert service.ask(GET % b"/break") == b""
+        assert service.ask(GET % b"/fail").endswith(b"5\r\nbegun\r\n")
         assert said(b"/a") in service.ask(GET % b"/a")
+    assert logged == [
+        (RuntimeError, "as asked", "answer"),
+        (ValueError, "a header of an answer has a line break in it", "_written"),
+        (RuntimeError, "in the middle", "failing"),
+    ]
 
 
 def test_what_makes_no_sense_is_refused():
