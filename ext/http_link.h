@@ -61,7 +61,8 @@ typedef struct http_link {
     uint8_t tail;    /* bytes of "\r\n" after `held` */
     int refusal;
     int64_t deadline; /* ns; what happens then depends on `state` */
-    int64_t limit;    /* ns; no progress moves the deadline beyond */
+    int64_t limit;    /* ns; what has come or gone by then may be nothing */
+    int64_t latest;   /* ns; no progress of a body moves its deadline beyond */
 
     uint8_t *in;
     size_t in_room, in_size;

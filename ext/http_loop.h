@@ -26,6 +26,7 @@
 #define LOOP_PAUSE_NS 100000000LL    /* between two tries to accept, where there are no descriptors left */
 #define LOOP_LINGER_NS 5000000000LL
 #define LOOP_FINISH_MS 10
+#define LOOP_FINISH_NS 2000000000LL  /* for bodies that still come when the front is to end */
 #define LOOP_BYTES_A_SECOND 8192     /* what has to come on the average, beyond the time that it may stall */
 
 typedef struct {
@@ -44,6 +45,7 @@ typedef struct {
     http_queue ready, later, waiting;
     http_link *returned; /* under lead.lock */
     _Atomic int finishing;
+    int finishes; /* the loop has seen it */
 } http_loop;
 
 static void loop_settle(http_loop *l, http_link *c);
@@ -181,8 +183,12 @@ static void loop_read(http_loop *l, http_link *c) {
         c->begun = 1;
         loop_until(l, c, l->now + l->head_ns);
     } else if (c->state == LINK_BODY && (got || !c->limit)) {
-        if (!c->limit) c->limit = l->now + l->stall_ns;
+        if (!c->limit) {
+            c->limit = l->now + l->stall_ns;
+            c->latest = l->finishes ? l->now + LOOP_FINISH_NS : LOOP_NEVER;
+        }
         loop_expect(l, c, c->body_size);
+        if (c->deadline > c->latest) loop_until(l, c, c->latest);
     }
     loop_settle(l, c);
 }
@@ -384,10 +390,18 @@ static void loop_look(http_loop *l) {
     }
 }
 
-/* While the front is to end: closes who has asked nothing; gives 1 once nobody is left. */
+/* While the front is to end: closes who has asked nothing, and hurries who is asking; gives 1 once nobody is left. */
 static int loop_finish(http_loop *l) {
     http_link *c, *next;
-    loop_listen(l, 0);
+    if (!l->finishes) {
+        l->finishes = 1;
+        loop_listen(l, 0);
+        for (c = l->links; c; c = c->next) {
+            if (c->away || c->state != LINK_BODY) continue;
+            c->latest = l->now + LOOP_FINISH_NS;
+            if (c->deadline > c->latest) loop_until(l, c, c->latest);
+        }
+    }
     for (c = l->links; c; c = next) {
         next = c->next;
         if (!c->away && c->state == LINK_HEAD) loop_drop(l, c);

@@ -60,6 +60,8 @@ class Front:
     def stop(self, timeout_s: float) -> bool:
         """Closes idle connections, waits for answers that are being made, and lets the threads go.
 
+        A body that is still coming has two seconds; then it is refused with 408.
+
         Args:
             timeout_s: How long to wait at most, in seconds.
 

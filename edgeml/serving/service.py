@@ -9,7 +9,8 @@ Stopping goes in this order:
 1. no new connection is made (``Listener.refuse_new``), and ``ready`` says 503;
 2. requests on open connections, and connections in the queue, are answered, each with ``Connection: close``, until no
    request has come for ``quiet_s`` (``drain_s`` at most);
-3. idle connections are closed, and answers that are being made are waited for (``finish_s`` at most).
+3. idle connections are closed, bodies have two seconds more to come, and answers that are being made are waited for
+   (``finish_s`` at most).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import socket
 import threading
 
 import pytest
-from kernels.fronting import GET, post, said, serving, to_end
+from kernels.fronting import GET, Service, post, said, serving, to_end
 
 PAUSE_S = 0.1
 CODED = b"Content-Encoding: GZIP\r\n"
@@ -144,3 +144,35 @@ def test_a_small_body_that_inflates_has_no_memory_before_it_is_whole():
             assert said(b"/a", b"small") in service.ask(data)
         slow.sendall(data[-1:])
         assert said(b"/a", b"small") in slow.recv(1 << 16)
+
+
+@pytest.mark.parametrize("size", [1000, 100_000])
+@pytest.mark.parametrize("trickles", [False, True])
+def test_a_body_that_does_not_end_holds_up_no_stop(size, trickles):
+    service = Service()
+    with service.connect() as client:
+        client.sendall(post(b"/x", bytes(size))[:-500])
+        assert said(b"/a") in service.ask(GET % b"/a")
+        stopped = []
+        stop = threading.Thread(target=lambda: stopped.append(service.front.stop(20)))
+        stop.start()
+        assert b" 408 " in (trickle(client, [b"x"] * 100) if trickles else to_end(client))
+        stop.join(30)
+    service.listener.close()
+    assert stopped == [True]
+
+
+def test_a_body_that_ends_while_the_front_stops_is_answered():
+    service = Service()
+    data = post(b"/x", bytes(100_000))
+    with service.connect() as client:
+        client.sendall(data[:-500])
+        assert said(b"/a") in service.ask(GET % b"/a")
+        stopped = []
+        stop = threading.Thread(target=lambda: stopped.append(service.front.stop(20)))
+        stop.start()
+        client.sendall(data[-500:])
+        assert said(b"/x", bytes(100_000)) in to_end(client)
+        stop.join(30)
+    service.listener.close()
+    assert stopped == [True]
