@@ -189,7 +189,7 @@ cdef class Front:
                     if c == NULL:
                         lead_leave(&loop.lead)
                         return
-                word = lead_begin(&loop.lead, c.placed)
+                word = lead_begin(&loop.lead, c.placed and c.job == JOB_ANSWER)
                 self._work(c)
                 leads = lead_end(&loop.lead, word)
                 if leads:

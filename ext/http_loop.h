@@ -45,7 +45,8 @@ typedef struct {
     http_queue ready, later, waiting;
     http_link *returned; /* under lead.lock */
     _Atomic int finishing;
-    int finishes; /* the loop has seen it */
+    int finishes;         /* the loop has seen it */
+    _Atomic int finished; /* every request has its answer */
 } http_loop;
 
 static void loop_settle(http_loop *l, http_link *c);
@@ -129,18 +130,25 @@ static int loop_has_memory(const http_loop *l, const http_link *c) {
     return l->memory_used == 0 || c->share <= l->memory - l->memory_used;
 }
 
+static void loop_grant_waiting(http_loop *l) {
+    while (l->waiting.first && loop_has_memory(l, l->waiting.first)) loop_grant(l, queue_take(&l->waiting));
+}
+
 static void loop_give_back(http_loop *l, http_link *c) {
     if (!c->granted) return;
     c->granted = 0;
     l->memory_used -= c->share;
-    while (l->waiting.first && loop_has_memory(l, l->waiting.first)) loop_grant(l, queue_take(&l->waiting));
+    loop_grant_waiting(l);
 }
 
 /* Ends */
 
 /* Closes the connection. What Python holds of it is dropped by the next thread with the GIL. */
 static void loop_drop(http_loop *l, http_link *c) {
-    if (c->state == LINK_WAITS) queue_remove(&l->waiting, c);
+    if (c->state == LINK_WAITS) {
+        queue_remove(&l->waiting, c);
+        loop_grant_waiting(l); /* the next may need less */
+    }
     if (c->state == LINK_LINGERS) l->lingering--;
     c->state = LINK_DEAD;
     if (c->fd >= 0) {
@@ -457,6 +465,7 @@ static http_link *loop_next(http_loop *l) {
         if (accepts) loop_accept(l);
         if (l->now >= l->scan_at) loop_look(l);
         if (atomic_load_explicit(&l->finishing, memory_order_relaxed) && loop_finish(l)) {
+            atomic_store(&l->finished, 1);
             loop_end(l);
             return NULL;
         }
@@ -479,7 +488,7 @@ static int loop_stop(http_loop *l, int64_t until) {
         loop_end(l);
         while (write(l->wake, &one, sizeof one) < 0 && errno == EINTR) continue;
     }
-    return ended;
+    return atomic_load(&l->finished);
 }
 
 #endif

@@ -1,6 +1,7 @@
 """What clients may cost the front: their requests all come through, and the slow ones are sent away."""
 
 import socket
+import struct
 import threading
 
 import pytest
@@ -176,3 +177,30 @@ def test_a_body_that_ends_while_the_front_stops_is_answered():
         stop.join(30)
     service.listener.close()
     assert stopped == [True]
+
+
+def test_who_waits_behind_one_that_leaves_is_looked_at():
+    with serving(memory_bytes=300_000) as service, service.connect() as holds, service.connect() as next_one:
+        holds.sendall(post(b"/h", bytes(150_000))[:-1])
+        with service.connect() as leaves:
+            leaves.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            leaves.sendall(post(b"/l", bytes(200_000))[:1000])
+            assert said(b"/a") in service.ask(GET % b"/a")
+            next_one.sendall(post(b"/n", bytes(100_000)))
+            assert said(b"/a") in service.ask(GET % b"/a")
+            assert "/n" not in service.paths
+        assert said(b"/n", bytes(100_000)) in next_one.recv(1 << 16)
+        holds.sendall(b"\0")
+        assert said(b"/h", bytes(150_000)) in holds.recv(1 << 16)
+
+
+def test_a_second_stop_does_not_say_that_all_went_well():
+    service = Service()
+    with service.connect() as client:
+        client.sendall(GET % b"/wait")
+        assert service.began.acquire(timeout=20)
+        assert [service.front.stop(0.05), service.front.stop(20)] == [False, False]
+        service.go.set()
+    for thread in service.threads:
+        thread.join(20)
+    service.listener.close()
