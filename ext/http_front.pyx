@@ -192,7 +192,10 @@ cdef class Front:
                 word = lead_begin(&loop.lead, c.placed and c.job == JOB_ANSWER)
                 self._work(c)
                 leads = lead_end(&loop.lead, word)
-                if leads:
+                if leads and (c.job == JOB_MEMORY or c.closing):  # much may be read, or thrown away
+                    with nogil:
+                        loop_done(loop, c)
+                elif leads:
                     loop_done(loop, c)
                 else:
                     loop_return(loop, c)

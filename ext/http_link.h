@@ -21,6 +21,7 @@
 #define LINK_SMALL 65536
 #define LINK_BUFFER 8192    /* what most requests fit into */
 #define LINK_ONE_SEND 16384 /* answers up to this are copied behind their head */
+#define LINK_ONE_READ 262144 /* bytes that are read before others get their turn */
 
 enum { /* where a request is */
     LINK_HEAD,    /* its head comes, or nothing yet */
@@ -242,16 +243,18 @@ static inline void link_have_memory(http_link *c, void *body, uint8_t *at, int64
     if (c->state == LINK_BODY) link_invite(c);
 }
 
-/* Reads what has come, until a request is whole or nothing more is there; gives how many bytes. */
+/* Reads what has come, until a request is whole, nothing more is there, or others are to have their turn (`more`).
+ * Gives how many bytes. */
 static inline size_t link_read(http_link *c, int64_t most) {
     size_t total = 0;
-    while (c->state == LINK_HEAD || c->state == LINK_BODY) {
+    while ((c->state == LINK_HEAD || c->state == LINK_BODY) && total < LINK_ONE_READ) {
         uint8_t *to;
         size_t room;
         int placed = c->state == LINK_BODY && c->placed && !c->head.chunked;
         if (placed) {
             to = c->body_at + c->body_size;
             room = (size_t)(c->head.length - c->body_size);
+            if (room > LINK_ONE_READ - total) room = LINK_ONE_READ - total;
         } else {
             size_t wanted = c->in_room ? c->in_room : LINK_BUFFER;
             if (c->in_size == c->in_room && c->in_room) wanted = 2 * c->in_room;
@@ -344,10 +347,11 @@ static inline int link_write(http_link *c) {
     return 1;
 }
 
-/* Throws away what the client still sends; gives 1 once it has ended, or has sent enough. */
+/* Throws away what the client still sends. Gives 1 once it has ended, or has sent enough, and -1 where others are to
+ * have their turn before it goes on. */
 static inline int link_discard(http_link *c, int64_t most) {
     uint8_t away[16384];
-    for (;;) {
+    for (size_t total = 0; total < LINK_ONE_READ; total += sizeof away) {
         ssize_t got = recv(c->fd, away, sizeof away, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return 0;
@@ -355,6 +359,7 @@ static inline int link_discard(http_link *c, int64_t most) {
         c->discarded += got;
         if (c->discarded > most) return 1;
     }
+    return -1;
 }
 
 #endif

@@ -19,6 +19,7 @@
 
 #include "http_lead.h"
 #include "http_link.h"
+#include "http_queue.h"
 
 #define LOOP_EVENTS 64
 #define LOOP_ACCEPTS 16
@@ -28,10 +29,6 @@
 #define LOOP_FINISH_MS 10
 #define LOOP_FINISH_NS 2000000000LL  /* for bodies that still come when the front is to end */
 #define LOOP_BYTES_A_SECOND 8192     /* what has to come on the average, beyond the time that it may stall */
-
-typedef struct {
-    http_link *first, *last;
-} http_queue;
 
 typedef struct {
     http_lead lead;
@@ -51,28 +48,6 @@ typedef struct {
 
 static void loop_settle(http_loop *l, http_link *c);
 static void loop_finished(http_loop *l, http_link *c);
-
-static inline void queue_add(http_queue *q, http_link *c) {
-    c->after = NULL;
-    if (q->last) q->last->after = c;
-    else q->first = c;
-    q->last = c;
-}
-
-static inline http_link *queue_take(http_queue *q) {
-    http_link *c = q->first;
-    if (c && !(q->first = c->after)) q->last = NULL;
-    return c;
-}
-
-static inline void queue_remove(http_queue *q, http_link *c) {
-    http_queue kept = {NULL, NULL};
-    http_link *each;
-    while ((each = queue_take(q))) {
-        if (each != c) queue_add(&kept, each);
-    }
-    *q = kept;
-}
 
 static void loop_watch(http_loop *l, http_link *c, int change, int writes) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (writes ? EPOLLOUT : 0), .data.ptr = c};
@@ -167,13 +142,20 @@ static void loop_drop(http_loop *l, http_link *c) {
     }
 }
 
+static void loop_discard(http_loop *l, http_link *c) {
+    int status = link_discard(c, 4 * l->body_most + LINK_SMALL);
+    if (status > 0) loop_drop(l, c);
+    else if (status < 0) loop_watch(l, c, EPOLL_CTL_MOD, 0); /* it is reported again, behind others */
+}
+
 /* Closes in steps (RFC 9112, 9.6): a client that still sends would lose the answer to a reset. */
 static void loop_linger(http_loop *l, http_link *c) {
     c->state = LINK_LINGERS;
     c->discarded = 0;
     l->lingering++;
-    if (shutdown(c->fd, SHUT_WR) || link_discard(c, 4 * l->body_most + LINK_SMALL)) loop_drop(l, c);
-    else loop_until(l, c, l->now + LOOP_LINGER_NS);
+    loop_until(l, c, l->now + LOOP_LINGER_NS);
+    if (shutdown(c->fd, SHUT_WR)) loop_drop(l, c);
+    else loop_discard(l, c);
 }
 
 /* Whoever is waited for has to go on within the time for a stall, and on the average bring LOOP_BYTES_A_SECOND beyond
@@ -197,6 +179,7 @@ static void loop_read(http_loop *l, http_link *c) {
         }
         loop_expect(l, c, c->body_size);
         if (c->deadline > c->latest) loop_until(l, c, c->latest);
+        if (c->more) loop_watch(l, c, EPOLL_CTL_MOD, 0); /* as in loop_discard */
     }
     loop_settle(l, c);
 }
@@ -364,7 +347,7 @@ static void loop_event(http_loop *l, http_link *c, uint32_t events) {
         loop_read(l, c);
         break;
     case LINK_LINGERS:
-        if (link_discard(c, 4 * l->body_most + LINK_SMALL)) loop_drop(l, c);
+        loop_discard(l, c);
         break;
     case LINK_WRITES:
         c->more = 1;

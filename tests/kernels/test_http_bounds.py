@@ -204,3 +204,29 @@ def test_a_second_stop_does_not_say_that_all_went_well():
     for thread in service.threads:
         thread.join(20)
     service.listener.close()
+
+
+def test_who_sends_much_lets_others_have_their_turn(tmp_path):
+    """A Unix socket holds what was sent until it is read: more than is read in one go, before the thread is free."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    data = post(b"/much", bytes(320_000))
+    with (
+        serving(threads=1, listener=listener) as service,
+        service.connect() as much,
+        service.connect() as waits,
+        service.connect() as little,
+    ):
+        much.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 425_984)
+        much.sendall(data[:1000])
+        little.sendall(GET % b"/a")
+        assert said(b"/a") in little.recv(1 << 16)
+        waits.sendall(GET % b"/wait")
+        assert service.began.acquire(timeout=20)
+        much.sendall(data[1000:])
+        little.sendall(GET % b"/little")
+        service.go.set()
+        assert said(b"/little") in little.recv(1 << 16)
+        assert said(b"/much", bytes(320_000)) in much.recv(1 << 16)
+        assert service.paths == ["/a", "/wait", "/little", "/much"]
