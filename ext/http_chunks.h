@@ -16,6 +16,7 @@
 enum {
     HTTP_CHUNK_SIZE,      /* before the first digit */
     HTTP_CHUNK_DIGITS,
+    HTTP_CHUNK_BLANK,     /* after a blank: only an extension or the end of the line may follow */
     HTTP_CHUNK_EXTENSION,
     HTTP_CHUNK_SIZE_LF,
     HTTP_CHUNK_DATA,
@@ -79,8 +80,15 @@ static inline int http_chunks_read(http_chunks *c, const uint8_t *data, size_t s
                 break;
             }
             if (b == '\r') c->state = HTTP_CHUNK_SIZE_LF;
-            else if (b == ';' || b == ' ' || b == '\t') c->state = HTTP_CHUNK_EXTENSION;
+            else if (b == ';') c->state = HTTP_CHUNK_EXTENSION;
+            else if (b == ' ' || b == '\t') c->state = HTTP_CHUNK_BLANK;
             else return -400;
+            break;
+        case HTTP_CHUNK_BLANK:
+            if (++c->noise > HTTP_CHUNK_NOISE) return -400;
+            if (b == '\r') c->state = HTTP_CHUNK_SIZE_LF;
+            else if (b == ';') c->state = HTTP_CHUNK_EXTENSION;
+            else if (b != ' ' && b != '\t') return -400;
             break;
         case HTTP_CHUNK_EXTENSION:
             if (++c->noise > HTTP_CHUNK_NOISE) return -400;

@@ -465,7 +465,7 @@ TARGETS: dict[str, tuple[Callable[[], Target], list[bytes]]] = {
         http_head,
         [bytes(16) + HEAD, bytes(16) + HEAD.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked")],
     ),
-    "http_chunks": (http_chunks, [bytes(16) + b"5;a=b\r\nhello\r\n0\r\nx: y\r\n\r\nrest"]),
+    "http_chunks": (http_chunks, [bytes(16) + b"5 ;a=b\r\nhello\r\n0\t\r\nx: y\r\n\r\nrest"]),
     "vectorizers": (vectorizers, [bytes(range(256)), "ΣΊΣΥΦΟΣ Ångström".encode() * 8]),
     "onnx_model": (onnx_model, [b"\x08\x08:\x10\n\x06\x12\x01y\x22\x01A"]),
 }

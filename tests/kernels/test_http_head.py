@@ -127,6 +127,10 @@ def test_chunks_however_they_are_split():
         b"-1\r\n",
         b"0x5\r\n",
         b" 5\r\n",
+        b"5 6\r\nhello",
+        b"5\t;\n",
+        b"5 x;a=b\r\nhello",
+        b"5" + b" " * 70_000,
         b"5\nhello",
         b"5\r\nhello!",
         b"5\r\nhello\n",
@@ -138,11 +142,16 @@ def test_chunks_however_they_are_split():
         b"0" * 70_000,
         b"0\r\n" + b"a: b\r\n" * 20_000,
     ],
-    ids=range(15),
+    ids=range(19),
 )
 def test_bad_chunks(data):
     assert decode_chunks([data], 100)[0] == -400
     assert decode_chunks([data[at : at + 5] for at in range(0, len(data), 5)], 100)[0] == -400
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t \t", b" ;a=b", b"\t;", b";a = b "])
+def test_blanks_may_stand_behind_a_size(blank):
+    assert decode_chunks([b"5" + blank + b"\r\nhello\r\n0" + blank + b"\r\n\r\n"], 100) == (1, b"hello", b"")
 
 
 def test_a_chunked_body_stops_where_there_is_no_more_room():
