@@ -331,7 +331,9 @@ cdef void _say(where, error) noexcept:
 
 
 cdef bint _is_head(http_link *c):
-    return c.job == JOB_ANSWER and c.head.method_size == 4 and memcmp(c.inside + c.head.start, b"HEAD", 4) == 0
+    """Whether the answer has no body; also of a request that was refused before its head was read."""
+    cdef size_t at = 2 if c.in_size >= 2 and memcmp(c.inside, b"\r\n", 2) == 0 else 0
+    return c.in_size >= at + 5 and memcmp(c.inside + at, b"HEAD ", 5) == 0
 
 
 cdef dict _environ(http_link *c):

@@ -49,6 +49,7 @@ cdef extern from "http_link.h" nogil:
         uint8_t job, broken, closing, chunk, tail, placed
         http_head head
         uint8_t *inside "in"
+        size_t in_size
         uint32_t head_size
         int64_t body_size, body_room
         void *body

@@ -17,7 +17,10 @@ _WORDS = {
     417: ("bad_expectation", "the only expectation that is understood is 100-continue"),
     431: ("head_too_large", "the head of the request is larger than 32768 bytes or has more than 100 fields"),
     499: ("incomplete_body", "the body ended before all that its length says had come"),
-    501: ("not_implemented", "the only transfer encoding that is understood is chunked"),
+    501: (
+        "not_implemented",
+        "the only transfer encoding that is understood is chunked, and no method has over 32 letters",
+    ),
     503: ("no_memory", "there is no memory for a body of this size now; try again"),
     505: ("http_version", "HTTP/1.1 and HTTP/1.0 are understood"),
 }

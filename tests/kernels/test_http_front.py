@@ -70,6 +70,23 @@ def test_what_could_be_read_in_two_ways_is_refused_and_nothing_after_it_is_read(
         assert service.asked == 0
 
 
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n", 413),
+        (b"\r\nHEAD / HTTP/1.1\r\nA : b\r\n\r\n", 400),
+        (b"HEAD /" + b"x" * 9000, 414),
+        (b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", 400),
+    ],
+)
+def test_a_refused_head_is_answered_without_a_body(data, status):
+    with serving() as service:
+        answer = service.ask(GET % b"/a" + data)
+        refusal = answer[answer.index(said(b"/a")) + len(said(b"/a")) :]
+        assert refusal.startswith(b"HTTP/1.1 %d " % status) and b"content-length: 11\r\n" in refusal
+        assert refusal.endswith(b"\r\n\r\n") and refusal.count(b"HTTP/1.1") == 1
+
+
 def test_slow_heads_and_bodies_are_sent_away_while_others_are_answered():
     with serving(head_s=0.5, stall_s=0.5) as service:
         with service.connect() as idle, service.connect() as head, service.connect() as body:

@@ -148,6 +148,11 @@ def test_heads_that_are_no_http(service, head):
     assert answer.split(b" ", 2)[1] in (b"400", b"431", b"501")
 
 
+def test_a_method_that_is_too_long_is_told_so_in_json(service):
+    head, _, said = service.raw(b"A" * 33 + b" / HTTP/1.1\r\nHost: x\r\n\r\n").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 501 ") and b"32 letters" in said and b'"code":"not_implemented"' in said
+
+
 def test_a_body_cut_short_harms_nobody(service, body):
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
         client.sendall(HEAD + b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n" + body[:20])
