@@ -144,6 +144,7 @@ cdef class Vectorizers:
     cdef readonly int64_t n
     cdef readonly int64_t n_texts
     cdef readonly int64_t width
+    cdef int64_t n_slots
     cdef int32_t *places
     cdef readonly int64_t n_dense
     cdef double *constants
@@ -188,11 +189,15 @@ cdef class Vectorizers:
         cdef int64_t i, text = spec["text"], n_stops = spec["stops"], n_slots = spec["slots"], start = spec["index"]
         cdef int64_t first = spec["first"], constant
         cdef int32_t code
+        cdef bint has_output = False
         ascii_class = spec["ascii"]
         if not 0 <= text < self.n_texts:
             raise ValueError(f"there is no text column {text}")
         if not 0 < n_slots <= LARGEST or not 0 <= n_stops <= LARGEST:
             raise ValueError("the number of terms is out of range")
+        self.n_slots += n_slots
+        if self.n_slots > LARGEST:
+            raise ValueError(f"the vectorizers have more than {LARGEST} terms and hashes together")
         if len(ascii_class) != 128 or not 0 < spec["shortest_token"] <= LARGEST:
             raise ValueError("the pattern of its tokens is malformed")
         if not 0 < spec["shortest"] <= spec["longest"] <= 1024:
@@ -214,17 +219,24 @@ cdef class Vectorizers:
         for name, extra, constant in spec["steps"]:
             v.steps[v.n_steps].op, v.steps[v.n_steps].extra = STEPS.index(name), extra
             if name in ("multiply", "divide", "select"):
-                if constant < 0 or constant + n_slots > n_constants:
+                # A sum would wrap: these numbers are anything that 64 bits hold.
+                if not 0 <= constant <= n_constants - n_slots:
                     raise ValueError(f"step {name} goes beyond the end of the constants")
                 v.steps[v.n_steps].constants = self.constants + constant
             v.n_steps += 1
-        v.outputs = <int32_t *> _zeros(n_slots, sizeof(int32_t))
-        if start >= 0 and start + n_slots > index.shape[0]:
+        if start >= 0 and start > index.shape[0] - n_slots:
             raise ValueError("its columns go beyond the end of the index")
+        if start < 0 and not 0 <= first <= self.width - n_slots:
+            raise ValueError(f"its columns from {first} on are not all among the {self.width} of the program")
+        v.outputs = <int32_t *> _zeros(n_slots, sizeof(int32_t))
         for i in range(n_slots):
-            v.outputs[i] = index[start + i] if start >= 0 else <int32_t> min(first + i, LARGEST)
+            v.outputs[i] = index[start + i] if start >= 0 else <int32_t> (first + i)
             if v.outputs[i] != -1:
                 _take(taken, v.outputs[i], self.width)
+                has_output = True
+        # Terms cost the bundle bytes, hashes nothing: there may be no more of these than somebody reads.
+        if v.hashed and not has_output:
+            raise ValueError("none of its hashes has a column; remove it")
         return at
 
     cdef int64_t _read_words(self, edgeml_words *w, const uint8_t[::1] terms, int64_t at, int64_t n) except -1:

@@ -45,7 +45,9 @@ class Vectorizers:
         width: Columns in all.
 
     Raises:
-        ValueError: Something would leave its memory, a term stands twice, or a column is written twice or never.
+        ValueError: Something would leave its memory, a term stands twice, a column is written twice or never, no hash
+            of a vectorizer has a column, or they have more than 16,777,216 terms and hashes together.
+        OverflowError: A number does not fit its type.
     """
 
     def __init__(

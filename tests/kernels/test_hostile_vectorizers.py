@@ -1,0 +1,107 @@
+"""Vectorizers of a hostile bundle: what would leave its memory, or take too much of it, is refused by its name."""
+
+import numpy as np
+import pytest
+
+from edgeml.errors import BundleError
+from edgeml.runtime.features import FeatureProgram
+from edgeml.runtime.reader import RecordReader
+from edgeml.runtime.schema import Schema
+
+SCHEMA = Schema.from_dict({"features": [{"name": "t", "kind": "text"}]})
+WORDS = ("a", "b", "c")
+N = len(WORDS)
+LARGEST = 1 << 24
+FAR = 2**63 - 1
+
+
+def packed(words):
+    return b"".join(len(word.encode()).to_bytes(2, "little") + word.encode() for word in words)
+
+
+def vectorizer(**changes):
+    letters = "".join("1" if chr(code).isalnum() else "0" for code in range(128))
+    return {"feature": "t", "analyzer": "word", "slots": N, "ascii": letters} | changes
+
+
+def program(*vectorizers, constants=N, index=(), width=N, terms=None):
+    """A feature program; its terms are WORDS for each vectorizer that is not hashed."""
+    document = {
+        "format": 1,
+        "door": "float64",
+        "registers": 0,
+        "codes": 0,
+        "outputs": [],
+        "strings": [],
+        "index": list(index),
+        "operations": [],
+        "texts": list(vectorizers),
+        "places": [],
+        "width": width,
+    }
+    if terms is None:
+        terms = packed(WORDS) * sum(not each.get("hashed") for each in vectorizers)
+    return FeatureProgram(document, np.arange(1.0, constants + 1), SCHEMA, terms)
+
+
+def row(made, text):
+    """The columns of one text."""
+    frame = RecordReader(SCHEMA).new_frame(1)
+    assert not RecordReader(SCHEMA).read(frame, {"t": text})
+    out = np.full((1, made.n_outputs), 7.0)
+    made.encoder().encode(frame.capsule, out)
+    return out[0].tolist()
+
+
+def multiplied(constant, op="multiply"):
+    return vectorizer(steps=[{"op": op, "constant": constant}])
+
+
+def test_a_good_one_runs():
+    assert row(program(multiplied(2), constants=5), "a b b") == [3.0, 8.0, 0.0]
+    assert row(program(vectorizer(index=1), index=[9, 2, 1, 0]), "a b b") == [0.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize("constant", [FAR, FAR - 1, FAR - N, FAR - N + 1, 2**32, N + 1, 1, -1, -FAR - 1])
+@pytest.mark.parametrize("op", ["multiply", "divide", "select"])
+def test_a_step_keeps_to_the_constants(constant, op):
+    with pytest.raises(BundleError, match=r"features\.json: vectorizer 0: step .* beyond the end of the constants"):
+        program(multiplied(constant, op))
+
+
+@pytest.mark.parametrize("index", [FAR, FAR - N, FAR - N + 1, 2**32, N, 1])
+def test_columns_keep_to_the_index(index):
+    with pytest.raises(BundleError, match=r"features\.json: vectorizer 0: .* beyond the end of the index"):
+        program(vectorizer(index=index), index=range(N))
+
+
+@pytest.mark.parametrize("first", [FAR, FAR - N, 2**32, 2**31, 2**31 - 1, LARGEST, 1, -1, -(2**32), -FAR - 1])
+def test_columns_keep_to_the_width(first):
+    with pytest.raises(BundleError, match=r"features\.json: vectorizer 0: its columns from .* are not all among"):
+        program(vectorizer(first=first))
+
+
+@pytest.mark.parametrize("name", ["slots", "stops", "first", "index", "shortest_token"])
+@pytest.mark.parametrize("number", [2**63, 2**64, 2**200, -(2**63) - 1])
+def test_numbers_beyond_64_bits_are_refused(name, number):
+    if number < 0 and name == "index":
+        number = 2**70
+    with pytest.raises(BundleError, match=r"features\.json"):
+        program(vectorizer(**{name: number}))
+
+
+def test_the_terms_of_all_vectorizers_together_are_bounded():
+    # Each alone has few enough; together they would take gigabytes before a column is looked at.
+    half = LARGEST // 2
+    with pytest.raises(BundleError, match=r"vectorizer 1: output 0 is written twice"):
+        program(vectorizer(hashed=True, slots=half), vectorizer(hashed=True, slots=half), width=half)
+    with pytest.raises(BundleError, match=rf"vectorizer 1: the vectorizers have more than {LARGEST} terms"):
+        program(vectorizer(hashed=True, slots=half), vectorizer(hashed=True, slots=half + 1), width=half)
+
+
+def test_hashes_that_nobody_reads_are_refused():
+    unread = vectorizer(hashed=True, index=0, slots=4)
+    with pytest.raises(BundleError, match=r"vectorizer 1: none of its hashes has a column"):
+        program(vectorizer(), unread, index=[-1] * 4)
+    made = program(vectorizer(), unread, index=[-1, -1, -1, 3], width=N + 1)
+    assert row(made, "a b b")[:N] == [1.0, 2.0, 0.0]
