@@ -48,6 +48,7 @@ typedef struct {
     edgeml_pattern pattern;
     edgeml_words terms, stops;
     int64_t n_slots, n_steps;
+    int64_t cost; /* of one byte of a text, where a vectorizer of single words has 1 */
     edgeml_text_step *steps;
     int32_t *outputs; /* of each slot: its column; -1 where it has none */
 } edgeml_vectorizer;
@@ -122,6 +123,25 @@ static int64_t edgeml_fill(edgeml_words *w) {
         w->places[at].slot = (uint32_t) (slot + 1);
     }
     return -1;
+}
+
+/* Words or characters of the term that has most of them. A token may have a space in it, so this may be more than a term
+ * was made of, but never less. */
+static int64_t edgeml_most_of_a_term(const edgeml_words *w, int of_words) {
+    int64_t most = 0;
+    for (int64_t slot = 0; slot < w->n; slot++) {
+        int64_t n = of_words;
+        for (int64_t at = w->starts[slot]; at < w->starts[slot + 1]; n++) {
+            if (!of_words) {
+                edgeml_decode(w->bytes, w->starts[slot + 1], &at);
+                continue;
+            }
+            while (at < w->starts[slot + 1] && w->bytes[at] != ' ') at++;
+            if (at++ >= w->starts[slot + 1]) break;
+        }
+        if (n > most) most = n;
+    }
+    return most;
 }
 
 static inline uint32_t edgeml_turned(uint32_t x, int by) { return x << by | x >> (32 - by); }

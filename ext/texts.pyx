@@ -36,6 +36,7 @@ cdef extern from "text_vectors.h":
 
     enum:
         EDGEML_MORE_COUNT
+        EDGEML_OF_WORDS
         EDGEML_ANALYZERS
         EDGEML_T_MULTIPLY
         EDGEML_T_DIVIDE
@@ -71,7 +72,7 @@ cdef extern from "text_vectors.h":
         int32_t text, analyzer, lower, accents, shortest, longest, binary, hashed, alternate
         edgeml_pattern pattern
         edgeml_words terms, stops
-        int64_t n_slots, n_steps
+        int64_t n_slots, n_steps, cost
         edgeml_text_step *steps
         int32_t *outputs
 
@@ -93,6 +94,7 @@ cdef extern from "text_vectors.h":
     const edgeml_code_point *edgeml_about(int code) nogil
     void edgeml_normalized(const uint8_t *, int64_t, int lower, int accents, edgeml_bytes *) nogil
     int64_t edgeml_fill(edgeml_words *)
+    int64_t edgeml_most_of_a_term(const edgeml_words *, int of_words)
     int edgeml_vectorize(const edgeml_vectorizer *, edgeml_text_scratch *, const uint8_t *, int64_t) nogil
     void edgeml_forget(edgeml_text_scratch *) nogil
 
@@ -110,8 +112,13 @@ assert len(ANALYZERS) == EDGEML_ANALYZERS and len(STEPS) == EDGEML_T_COUNT and l
 
 cdef enum:
     LARGEST = 1 << 24
-    # Texts longer than this are read without the GIL: others may then answer beside it.
+    # What all vectorizers make of a text is bounded: sizes of n-grams, and words or characters looked at for each place.
+    MOST_SIZES = 256
+    MOST_LOOKS = 16384
+    # Texts that cost more than this many bytes of single words are read without the GIL: others may then answer beside.
     LONG_TEXT = 16384
+
+TERM_LIMIT, SIZE_LIMIT, LOOK_LIMIT = LARGEST, MOST_SIZES, MOST_LOOKS
 
 
 cdef void *_zeros(int64_t count, size_t size) except NULL:
@@ -144,7 +151,7 @@ cdef class Vectorizers:
     cdef readonly int64_t n
     cdef readonly int64_t n_texts
     cdef readonly int64_t width
-    cdef int64_t n_slots
+    cdef int64_t n_slots, n_sizes, n_looks
     cdef int32_t *places
     cdef readonly int64_t n_dense
     cdef double *constants
@@ -187,7 +194,7 @@ cdef class Vectorizers:
     ) except -1:
         """Checks and packs one vectorizer whose terms begin at ``at``; gives where they end."""
         cdef int64_t i, text = spec["text"], n_stops = spec["stops"], n_slots = spec["slots"], start = spec["index"]
-        cdef int64_t first = spec["first"], constant
+        cdef int64_t first = spec["first"], constant, n_sizes, n_looks
         cdef int32_t code
         cdef bint has_output = False
         ascii_class = spec["ascii"]
@@ -215,6 +222,18 @@ cdef class Vectorizers:
         at = self._read_words(&v.stops, terms, at, n_stops)
         if not v.hashed:
             at = self._read_words(&v.terms, terms, at, n_slots)
+            # No term is longer, so nothing longer is looked up. The shortest stays: in a word it may stand for less.
+            v.longest = <int32_t> max(
+                v.shortest, min(v.longest, edgeml_most_of_a_term(&v.terms, v.analyzer == EDGEML_OF_WORDS)))
+        n_sizes = v.longest - v.shortest + 1
+        n_looks = n_sizes * (v.shortest + v.longest) // 2
+        self.n_sizes += n_sizes
+        self.n_looks += n_looks
+        if self.n_sizes > MOST_SIZES or self.n_looks > MOST_LOOKS:
+            raise ValueError(
+                f"the n-grams of all vectorizers have more than {MOST_SIZES} sizes, or sizes of more than {MOST_LOOKS} "
+                "together")
+        v.cost = n_sizes + n_looks // 16
         v.steps = <edgeml_text_step *> _zeros(len(spec["steps"]), sizeof(edgeml_text_step))
         for name, extra, constant in spec["steps"]:
             v.steps[v.n_steps].op, v.steps[v.n_steps].extra = STEPS.index(name), extra
@@ -403,6 +422,7 @@ cdef class TextEncoder:
     def encode_bound(self, capsule):
         cdef const edgeml_frame *frame = self._frame(capsule)
         cdef int64_t refused = 0, i, total = 0
+        cdef const edgeml_vectorizer *v
         cdef int found
         if not self.is_bound:
             raise ValueError("bind an output first")
@@ -414,7 +434,8 @@ cdef class TextEncoder:
                 self.dense_encoder.bind(self.held)
             refused = self.dense_encoder.encode_bound(capsule)
         for i in range(self.vectorizers.n):
-            total += max(0, frame.texts[self.vectorizers.made[i].text * frame.capacity].length)
+            v = &self.vectorizers.made[i]
+            total += v.cost * max(0, frame.texts[v.text * frame.capacity].length)
         if self.product is None:
             for i in range(self.n_written):
                 if self.is_double:

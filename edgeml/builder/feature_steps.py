@@ -58,7 +58,7 @@ def _numbers(step: Any, columns: Sequence[Column]) -> None:
 
 @compiles("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
 def _vectorizer(writer: ProgramWriter, step: Any, columns: Sequence[Column]) -> Sequence[Column]:
-    return vectorized(step, columns)
+    return vectorized(step, columns, writer.texts)
 
 
 @compiles("TfidfTransformer")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgeml.builder.feature_columns import FLOAT64, Column, NotCompiled, Text
 from edgeml.builder.text_pattern import TokenPattern, token_pattern
+from edgeml.runtime.text_program import LOOK_LIMIT, SIZE_LIMIT, TERM_LIMIT
 
 LONGEST_TERM = 65_535
 Numbers = NDArray[np.float64]
@@ -77,8 +78,41 @@ class Term(Column):
     slot: int
 
 
-def vectorized(step: Any, columns: Sequence[Column]) -> list[Column]:
+@dataclass
+class TextBudget:
+    """What the kernel still takes of vectorizers; its limits are for all of a program together."""
+
+    terms: int = TERM_LIMIT
+    sizes: int = SIZE_LIMIT
+    looks: int = LOOK_LIMIT
+
+    def take(self, block: TextColumns) -> None:
+        """Takes what one vectorizer needs.
+
+        Raises:
+            NotCompiled: There is less left.
+        """
+        shortest, longest = block.settings["ngrams"]
+        if block.terms:  # nothing longer than a term is looked for
+            of_words = block.settings["analyzer"] == "word"
+            most = max(term.count(" ") + 1 if of_words else len(term) for term in block.terms)
+            longest = max(shortest, min(longest, most))
+        sizes = longest - shortest + 1
+        looks = sizes * (shortest + longest) // 2
+        if shortest < 1 or sizes > self.sizes or looks > self.looks or block.n_slots > self.terms:
+            raise NotCompiled(f"ngram_range={(shortest, longest)} and {block.n_slots} terms: more than the core takes")
+        self.terms -= block.n_slots
+        self.sizes -= sizes
+        self.looks -= looks
+
+
+def vectorized(step: Any, columns: Sequence[Column], budget: TextBudget) -> list[Column]:
     """The columns of a fitted vectorizer.
+
+    Args:
+        step: The vectorizer.
+        columns: The one text.
+        budget: What is left for it; what it needs is taken.
 
     Raises:
         NotCompiled: Some setting has no equivalent in the core.
@@ -111,6 +145,7 @@ def vectorized(step: Any, columns: Sequence[Column]) -> list[Column]:
     if name == "HashingVectorizer":
         settings |= {"hashed": True, "alternate": bool(step.alternate_sign)}
         made = TextColumns(column.name, settings, stops, (), int(step.n_features))
+        budget.take(made)
         if step.norm is not None:
             made = made.then(_norm(step.norm))
         return made.then(*_rounded(step)).columns()
@@ -119,6 +154,7 @@ def vectorized(step: Any, columns: Sequence[Column]) -> list[Column]:
         terms[slot] = str(term)
     packed_words(terms)  # says here, where another way is left, what cannot be packed
     made = TextColumns(column.name, settings, stops, tuple(terms), len(terms))
+    budget.take(made)
     if name == "TfidfVectorizer":
         return made.then(*_tfidf(step._tfidf, len(terms)), *_rounded(step)).columns()
     return made.columns()

@@ -26,7 +26,7 @@ from edgeml.builder.feature_columns import (
     features_of,
     working_dtype,
 )
-from edgeml.builder.feature_texts import Term, scaled, text_members
+from edgeml.builder.feature_texts import Term, TextBudget, scaled, text_members
 from edgeml.runtime.features import FORMAT, FeatureProgram
 from edgeml.runtime.schema import Schema
 
@@ -64,11 +64,15 @@ class ProgramWriter:
     Args:
         schema: What records look like.
         door: Type of the output: ``float32`` or ``float64``.
+
+    Attributes:
+        texts: What vectorizers may still take.
     """
 
     def __init__(self, schema: Schema, door: str) -> None:
         self.schema = schema
         self.door = door
+        self.texts = TextBudget()
         self.n_categories = sum(slot.bank == "category" for slot in schema.slots.values())
         self._written: list[_Written] = []
         self._n_registers = 0

@@ -19,6 +19,12 @@ BEYOND_ASCII: Final[tuple[str, ...]]
 """Classes of characters that are not ASCII."""
 STEPS: Final[tuple[str, ...]]
 """Names of the steps over counts."""
+TERM_LIMIT: Final[int]
+"""Terms and hashes of all vectorizers together."""
+SIZE_LIMIT: Final[int]
+"""Sizes of n-grams of all vectorizers together; sizes that no term has do not count."""
+LOOK_LIMIT: Final[int]
+"""These sizes added up: words or characters that are looked at for each place of a text."""
 
 def normalized(text: bytes, *, lowercase: bool, accents: str = "") -> bytes:
     """A text as vectorizers see it.
@@ -46,7 +52,7 @@ class Vectorizers:
 
     Raises:
         ValueError: Something would leave its memory, a term stands twice, a column is written twice or never, no hash
-            of a vectorizer has a column, or they have more than 16,777,216 terms and hashes together.
+            of a vectorizer has a column, or they are beyond one of the limits above.
         OverflowError: A number does not fit its type.
     """
 

@@ -14,8 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeml.kernels.features import Encoder
-from edgeml.kernels.texts import ACCENTS, ANALYZERS, BEYOND_ASCII, STEPS, SparseProduct, TextEncoder, Vectorizers
+from edgeml.kernels.texts import (
+    ACCENTS,
+    ANALYZERS,
+    BEYOND_ASCII,
+    LOOK_LIMIT,
+    SIZE_LIMIT,
+    STEPS,
+    TERM_LIMIT,
+    SparseProduct,
+    TextEncoder,
+    Vectorizers,
+)
 from edgeml.runtime.schema import Schema
+
+__all__ = ["LOOK_LIMIT", "SIZE_LIMIT", "TERM_LIMIT", "Step", "TextProgram", "Vectorizer"]
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -146,6 +146,33 @@ def test_python_functions_and_other_patterns_go_to_onnx(step):
     assert made.exported_steps == ("columns.text (CountVectorizer)",) and made.program.strings == ("text",)
 
 
+@pytest.mark.parametrize("analyzer", ["word", "char", "char_wb"])
+@pytest.mark.parametrize("sizes", [(1, 400), (4, 300), (9, 1000)])
+def test_sizes_beyond_the_longest_term(analyzer, sizes):
+    vocabulary = [
+        "dog",
+        "the lazy dog twice",
+        "дом",
+        " the ",
+        "zz",
+        "zz zz zz",
+        "ότι σ",
+        "naïve ca",
+        "色は匂へど 散りぬる",
+    ]
+    assert_alike(CountVectorizer(analyzer=analyzer, ngram_range=sizes, vocabulary=vocabulary), TEXTS)
+
+
+def test_more_sizes_or_hashes_than_the_core_takes_go_to_onnx():
+    for many in (HashingVectorizer(analyzer="char", ngram_range=(1, 300)), HashingVectorizer(n_features=2**24 + 1)):
+        made, _ = compiled(many, TEXTS)
+        assert made.exported_steps == ("columns.text (HashingVectorizer)",)
+    each = [(str(size), HashingVectorizer(n_features=4, analyzer="char", ngram_range=(1, 100))) for size in range(3)]
+    made, _ = compiled(FeatureUnion(each), TEXTS)
+    assert made.exported_steps == ("columns.text.2 (HashingVectorizer)",)
+    assert len(made.compiled_steps) == 2
+
+
 def test_what_would_fill_the_zeros_goes_to_onnx_behind_the_compiled_columns():
     steps = make_pipeline(TfidfVectorizer(), TruncatedSVD(3)).fit(TEXTS)
     made, _ = compiled(steps, TEXTS)

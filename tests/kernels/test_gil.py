@@ -13,10 +13,13 @@ import time
 import numpy as np
 import pytest
 
+from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.image_spec import ImageSpec
 from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.predictor import Predictor
+from edgeml.runtime.reader import RecordReader
+from edgeml.runtime.schema import Schema
 
 ROWS = 20_000
 CALLS = 2_000
@@ -89,6 +92,20 @@ def test_encoding_features(predictor, frame):
     out = np.empty((ROWS, predictor.program.n_outputs), dtype=predictor.program.dtype)
     encoder = predictor.program.encoder()
     assert lets_others_run(lambda: encoder.encode(frame.capsule, out))
+
+
+def test_many_sizes_of_n_grams_of_a_text_that_is_not_long():
+    schema = Schema.from_dict({"features": [{"name": "t", "kind": "text"}]})
+    sizes = {"feature": "t", "analyzer": "char", "slots": 64, "hashed": True, "ngrams": [1, 150]}
+    document = {"format": 1, "door": "float64", "registers": 0, "codes": 0, "outputs": [], "strings": []}
+    program = FeatureProgram(
+        document | {"index": [], "operations": [], "texts": [sizes], "width": 64}, np.zeros(0), schema
+    )
+    reader, encoder = RecordReader(schema), program.encoder()
+    frame = reader.new_frame(1)
+    assert not reader.read(frame, {"t": "abcdefgh" * 500})
+    encoder.bind(np.zeros((1, 64)))
+    assert lets_others_run(lambda: encoder.encode_bound(frame.capsule))
 
 
 def test_running_the_native_model(predictor):

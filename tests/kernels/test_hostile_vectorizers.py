@@ -105,3 +105,32 @@ def test_hashes_that_nobody_reads_are_refused():
         program(vectorizer(), unread, index=[-1] * 4)
     made = program(vectorizer(), unread, index=[-1, -1, -1, 3], width=N + 1)
     assert row(made, "a b b")[:N] == [1.0, 2.0, 0.0]
+
+
+def hashed(low, high, first, **changes):
+    return vectorizer(analyzer="char", hashed=True, slots=1, ngrams=[low, high], first=first, **changes)
+
+
+def test_the_sizes_of_n_grams_are_bounded_for_all_together():
+    program(hashed(1, 100, 0), hashed(1, 100, 1), hashed(1, 56, 2), width=3)
+    with pytest.raises(BundleError, match="vectorizer 2: the n-grams of all vectorizers have more than 256 sizes"):
+        program(hashed(1, 100, 0), hashed(1, 100, 1), hashed(1, 57, 2), width=3)
+    program(*[hashed(1024, 1024, first) for first in range(16)], width=16)
+    with pytest.raises(BundleError, match="vectorizer 16: .* sizes of more than 16384 together"):
+        program(*[hashed(1024, 1024, first) for first in range(16)], hashed(1, 1, 16), width=17)
+
+
+@pytest.mark.parametrize("analyzer", ["word", "char", "char_wb"])
+@pytest.mark.parametrize("shortest", [1, 2, 3, 900])
+def test_sizes_that_no_term_has_cost_nothing(analyzer, shortest):
+    # 1,024 sizes, of which a vocabulary of short terms leaves a few: so many vectorizers would be refused else.
+    terms = ("a b", "ca", " d ", "\u65e5\u672c")
+    many = [vectorizer(analyzer=analyzer, slots=4, ngrams=[shortest, 1024], first=4 * at) for at in range(5)]
+    made = program(*many, width=20, terms=packed(terms) * 5)
+    found = row(made, "a b ca d \u65e5\u672c")
+    expected = {
+        "word": [shortest <= 2, shortest <= 1, 0, 0],
+        "char": [shortest <= 3, shortest <= 2, shortest <= 3, shortest <= 2],
+        "char_wb": [0, shortest <= 2, 1, shortest <= 2],
+    }[analyzer]
+    assert found == [float(each) for each in expected] * 5
