@@ -11,6 +11,7 @@ from edgeml.runtime.schema import Schema
 SCHEMA = Schema.from_dict({"features": [{"name": "t", "kind": "text"}]})
 WORDS = ("a", "b", "c")
 N = len(WORDS)
+ODD = 0x9E3779B97F4A7C15
 LARGEST = 1 << 24
 FAR = 2**63 - 1
 
@@ -134,3 +135,45 @@ def test_sizes_that_no_term_has_cost_nothing(analyzer, shortest):
         "char_wb": [0, shortest <= 2, 1, shortest <= 2],
     }[analyzer]
     assert found == [float(each) for each in expected] * 5
+
+
+def same_hashes(count, blocks):
+    """Different words of 8 * blocks bytes that the kernel's table takes for the same until it has compared them.
+
+    Two blocks are stirred into the hash h one after the other, ``h = f((f((h ^ a) * ODD) ^ b) * ODD)``: for any other
+    first block, the second one may be chosen so that the product is the same again.
+    """
+    length = 8 * blocks
+    wanted = int.from_bytes(b"same end", "little")
+
+    def half(h, v):
+        h = (h ^ v) * ODD % 2**64
+        return h ^ h >> 32
+
+    target = None
+    for number in range(count):
+        first = half(length, number)
+        if target is None:
+            target = first ^ wanted
+        second = first ^ target
+        yield b"".join(each.to_bytes(8, "little") for each in (number, second)) + b"." * (length - 16)
+
+
+def test_few_words_may_share_a_hash():
+    terms = b"".join(len(word).to_bytes(2, "little") + word for word in same_hashes(2, 8))
+    assert program(vectorizer(slots=2), terms=terms, width=2).n_outputs == 2
+    with pytest.raises(BundleError, match="term 1 stands twice"):
+        program(vectorizer(slots=2), terms=packed(["as it was", "as it was"]), width=2)
+
+
+def test_many_words_of_one_hash_are_refused_before_they_are_compared():
+    # All have one length and one hash: 127 comparisons for each were what loading them cost.
+    terms = b"".join(len(word).to_bytes(2, "little") + word for word in same_hashes(100, 1000))
+    with pytest.raises(BundleError, match=r"term \d+ stands twice, or too many have the same hash"):
+        program(vectorizer(slots=100), terms=terms, width=100)
+
+
+def test_a_large_vocabulary_is_taken():
+    words = [f"term{number}" for number in range(300_000)]
+    made = program(vectorizer(slots=len(words)), terms=packed(words), width=len(words))
+    assert np.flatnonzero(row(made, "term7 term299999 termx")).tolist() == [7, 299_999]
