@@ -19,6 +19,8 @@ cdef extern from "text_parts.h" nogil:
         EDGEML_SET_NO_MEMORY
         EDGEML_SET_TOO_LARGE
         EDGEML_SET_NO_WORD
+        EDGEML_MAX_SETS
+        EDGEML_MAX_CELLS
 
     ctypedef struct edgeml_words:
         pass
@@ -28,13 +30,13 @@ cdef extern from "text_parts.h" nogil:
 
     edgeml_words *edgeml_words_new(
         const char *strings, const int64_t *offsets, const int32_t *which, int64_t n_patterns, int64_t first, int folded,
-        int *error, int64_t *wrong
+        int64_t *left, int *error, int64_t *wrong
     )
     void edgeml_words_free(edgeml_words *words)
     void edgeml_words_scan(const edgeml_words *words, const uint8_t *text, int64_t length, uint64_t *found)
     edgeml_parts *edgeml_parts_new(
         const char *strings, const int64_t *offsets, const int32_t *which, int64_t n_patterns, int64_t first, int folded,
-        int *error, int64_t *wrong
+        int64_t *left, int *error, int64_t *wrong
     )
     void edgeml_parts_free(edgeml_parts *parts)
     void edgeml_parts_scan(const edgeml_parts *parts, const uint8_t *text, int64_t length, uint64_t *found)
@@ -151,9 +153,10 @@ cdef inline int ask(const scan *s, const char *text, int64_t length, uint64_t *f
 
 
 cdef inline int make_scan(
-    scan *to, int64_t number, const int32_t *given, const char *strings, const int64_t *offsets, const int32_t *patterns
+    scan *to, int64_t number, const int32_t *given, const char *strings, const int64_t *offsets, const int32_t *patterns,
+    int64_t *bytes_left, int64_t *cells_left
 ) except -1:
-    """Makes what a scan of four checked fields (kind, column, first pattern, patterns) looks for."""
+    """Makes what a scan of four checked fields (kind, column, first pattern, patterns) looks for, of what memory is left."""
     cdef int error = 0
     cdef int64_t wrong = 0
     cdef const int32_t *which = patterns + given[2]
@@ -164,16 +167,16 @@ cdef inline int make_scan(
         raise ValueError(f"scan {number}: {to.count} patterns, and kind {to.kind}")
     if to.kind <= SCAN_WORDS_FOLDED:
         to.words = edgeml_words_new(
-            strings, offsets, which, to.count, to.first, to.kind == SCAN_WORDS_FOLDED, &error, &wrong
+            strings, offsets, which, to.count, to.first, to.kind == SCAN_WORDS_FOLDED, bytes_left, &error, &wrong
         )
     elif to.kind <= SCAN_PARTS_FOLDED:
         to.parts = edgeml_parts_new(
-            strings, offsets, which, to.count, to.first, to.kind == SCAN_PARTS_FOLDED, &error, &wrong
+            strings, offsets, which, to.count, to.first, to.kind == SCAN_PARTS_FOLDED, cells_left, &error, &wrong
         )
     if error == EDGEML_SET_NO_MEMORY:
         raise MemoryError()
     if error == EDGEML_SET_TOO_LARGE:
-        raise ValueError(f"scan {number}: pattern {wrong} is too long, or the patterns are too many")
+        raise ValueError(f"scan {number}: pattern {wrong} is too long, or the patterns are too many together")
     if error == EDGEML_SET_NO_WORD:
         raise ValueError(f"scan {number}: pattern {wrong} is empty")
     return 0

@@ -100,6 +100,7 @@ SCANS = ("words", "words_folded", "parts", "parts_folded", "expressions", "count
 FIELDS = N_FIELDS
 SCAN_LIMIT = MAX_SCANS
 PATTERN_LIMIT = MAX_PATTERNS
+CELL_LIMIT = EDGEML_MAX_CELLS
 STACK = MAX_STACK
 INSTRUCTIONS = MAX_INSTRUCTIONS
 
@@ -372,7 +373,7 @@ cdef class RuleProgram:
         return 0
 
     cdef int _make_scans(self, object scans, object patterns) except -1:
-        cdef int64_t n = 0, i, n_matchers = 0
+        cdef int64_t n = 0, i, n_matchers = 0, bytes_left = EDGEML_MAX_SETS, cells_left = EDGEML_MAX_CELLS
         cdef int32_t *given = <int32_t *> _copied(scans, "il", 4, &n)
         try:
             self.p.patterns = <int32_t *> _copied(patterns, "il", 4, &self.p.n_patterns)
@@ -396,7 +397,9 @@ cdef class RuleProgram:
                         raise ValueError(f"scan {i}: there is no matcher for it")
                     self.p.scans[i].matcher = <PyObject *> self.matchers[n_matchers]
                     n_matchers += 1
-                make_scan(self.p.scans + i, i, given + 4 * i, self.p.strings, self.p.offsets, self.p.patterns)
+                make_scan(
+                    self.p.scans + i, i, given + 4 * i, self.p.strings, self.p.offsets, self.p.patterns,
+                    &bytes_left, &cells_left)
         finally:
             PyMem_Free(given)
         return 0

@@ -11,7 +11,7 @@
 
 #include "text_words.h"
 
-#define EDGEML_MAX_CELLS (1 << 22) /* of the table; 16 MiB */
+#define EDGEML_MAX_CELLS (1 << 22) /* of the tables of all sets of one rule list; 16 MiB */
 
 typedef struct {
     int folded;
@@ -92,9 +92,10 @@ static void edgeml_parts_link(edgeml_parts *t, int32_t *queue, int32_t *fails) {
     }
 }
 
-/* Makes a set; arguments and errors as edgeml_words_new. */
+/* Makes a set; arguments and errors as edgeml_words_new, but `left` is in cells of the table. */
 static edgeml_parts *edgeml_parts_new(const char *strings, const int64_t *offsets, const int32_t *which,
-                                      int64_t n_patterns, int64_t first, int folded, int *error, int64_t *wrong) {
+                                      int64_t n_patterns, int64_t first, int folded, int64_t *left, int *error,
+                                      int64_t *wrong) {
     int64_t i, n = 0, total = 0;
     int32_t *queue = NULL, *fails = NULL;
     edgeml_parts *t = NULL;
@@ -102,7 +103,7 @@ static edgeml_parts *edgeml_parts_new(const char *strings, const int64_t *offset
     *error = EDGEML_SET_TOO_LARGE;
     *wrong = n_patterns - 1;
     for (i = 0; i < n_patterns; i++) total += offsets[which[i] + 1] - offsets[which[i]];
-    if (n_patterns < 1 || total > EDGEML_MAX_CELLS) return NULL;
+    if (n_patterns < 1 || total > *left) return NULL;
     *error = EDGEML_SET_NO_MEMORY;
     int64_t *ends = malloc(((size_t)n_patterns + 1) * sizeof(int64_t));
     t = calloc(1, sizeof(edgeml_parts));
@@ -134,10 +135,11 @@ static edgeml_parts *edgeml_parts_new(const char *strings, const int64_t *offset
     }
     if (folded)
         for (int c = 'A'; c <= 'Z'; c++) t->classes[c] = t->classes[c + 32];
-    if ((n + 1) * t->width > EDGEML_MAX_CELLS) {
+    if ((n + 1) * t->width > *left) {
         *error = EDGEML_SET_TOO_LARGE;
         goto fail;
     }
+    *left -= (n + 1) * t->width;
     t->steps = calloc((size_t)((n + 1) * t->width), sizeof(int32_t));
     t->outs = malloc(((size_t)n + 1) * sizeof(int32_t));
     t->links = calloc((size_t)n + 1, sizeof(int32_t));

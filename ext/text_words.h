@@ -19,7 +19,7 @@ enum { EDGEML_SET_NO_MEMORY = -1, EDGEML_SET_TOO_LARGE = -2, EDGEML_SET_NO_WORD 
 
 #define EDGEML_MAX_WORD 1024      /* bytes of one word that is looked for */
 #define EDGEML_MAX_PHRASE 32      /* words of one phrase */
-#define EDGEML_MAX_SET (1 << 24)  /* bytes of all patterns of one set */
+#define EDGEML_MAX_SETS (1 << 26) /* bytes of memory for all sets of one rule list; 64 MiB */
 
 typedef struct {
     uint64_t head; /* the first eight bytes, filled up with zeros */
@@ -313,17 +313,32 @@ static void edgeml_link_phrases(edgeml_words *w) {
 
 /* Makes a set.
  *
- * Args: strings and offsets as in rules.pyi; pattern i is string which[i]; `first` is the bit of pattern 0.
- * Gives NULL with one of the codes above in *error, and in *wrong the pattern that it is about.
+ * Args: strings and offsets as in rules.pyi; pattern i is string which[i]; `first` is the bit of pattern 0; `left` is
+ * how many bytes it may take, and what it takes is taken off. Gives NULL with one of the codes above in *error, and in *wrong the pattern that it is about.
  */
 static edgeml_words *edgeml_words_new(const char *strings, const int64_t *offsets, const int32_t *which,
-                                      int64_t n_patterns, int64_t first, int folded, int *error, int64_t *wrong) {
-    uint64_t total = 0, places;
+                                      int64_t n_patterns, int64_t first, int folded, int64_t *left, int *error,
+                                      int64_t *wrong) {
+    /* Words are parted before they are folded, so no more are added; folding makes three bytes of two at most. */
+    uint64_t total = 0, most = 1, places, edges, sieve;
+    int shift, edge_shift, sieve_shift;
     int64_t i;
-    for (i = 0; i < n_patterns; i++) total += (uint64_t)(offsets[which[i] + 1] - offsets[which[i]]);
     *error = EDGEML_SET_TOO_LARGE;
     *wrong = n_patterns - 1;
-    if (n_patterns < 1 || total > EDGEML_MAX_SET) return NULL;
+    if (n_patterns < 1) return NULL;
+    for (i = 0; i < n_patterns; i++) {
+        const int64_t *at = offsets + which[i];
+        total += (uint64_t)(at[1] - at[0]);
+        if (total > (uint64_t)*left) return NULL;
+        most += (uint64_t)edgeml_count_words((const uint8_t *)strings + at[0], at[1] - at[0]);
+    }
+    places = edgeml_places(4 * most, &shift);
+    edges = edgeml_places(4 * most, &edge_shift);
+    sieve = edgeml_places(16 * most, &sieve_shift);
+    uint64_t memory = (places + edges) * sizeof(int32_t) + sieve / 8 + most * sizeof(edgeml_word) +
+                      (most + 1) * sizeof(edgeml_phrase) + 2 * total + 8 + (uint64_t)n_patterns * sizeof(int32_t);
+    if (memory > (uint64_t)*left) return NULL;
+    *left -= (int64_t)memory;
     *error = EDGEML_SET_NO_MEMORY;
     edgeml_words *w = calloc(1, sizeof(edgeml_words));
     if (w == NULL) return NULL;
@@ -331,17 +346,15 @@ static edgeml_words *edgeml_words_new(const char *strings, const int64_t *offset
     w->n_patterns = n_patterns;
     w->first = first;
     w->n_phrases = 1;
-    /* A word has at least one byte and one that parts it from the next; folding makes three bytes of two at most. */
-    uint64_t most = total / 2 + (uint64_t)n_patterns + 1;
-    places = edgeml_places(4 * most, &w->shift);
+    w->shift = shift;
+    w->edge_shift = edge_shift;
+    w->sieve_shift = sieve_shift;
     w->mask = places - 1;
     w->slots = malloc(places * sizeof(int32_t));
     if (w->slots != NULL) memset(w->slots, 0xFF, places * sizeof(int32_t));
-    places = edgeml_places(16 * most, &w->sieve_shift);
-    w->sieve = calloc(places / 64, sizeof(uint64_t));
-    places = edgeml_places(4 * most, &w->edge_shift);
-    w->edge_mask = places - 1;
-    w->edges = calloc(places, sizeof(int32_t));
+    w->sieve = calloc(sieve / 64, sizeof(uint64_t));
+    w->edge_mask = edges - 1;
+    w->edges = calloc(edges, sizeof(int32_t));
     w->words = calloc(most, sizeof(edgeml_word));
     w->phrases = calloc(most + 1, sizeof(edgeml_phrase));
     w->bytes = malloc(2 * total + 8);

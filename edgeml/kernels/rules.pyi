@@ -34,6 +34,9 @@ SCAN_LIMIT: Final[int]
 """Scans that a program may have."""
 PATTERN_LIMIT: Final[int]
 """Patterns that all scans of a program may have together."""
+CELL_LIMIT: Final[int]
+"""Cells, of 4 bytes, of the tables of all scans for parts: for each byte of all parts of a scan, as many as these have
+different bytes, and one."""
 FIELDS: Final[int]
 """Fields of an instruction."""
 STACK: Final[int]
@@ -62,7 +65,8 @@ class RuleProgram:
             patterns that are found, or None. It is called with the GIL, also from ``match``.
 
     Raises:
-        ValueError: Some operand is out of range, or a pattern is empty or too long; names the instruction or scan.
+        ValueError: Some operand is out of range, a pattern is empty or too long, or they are too many together;
+            names the instruction or scan.
     """
 
     def __init__(

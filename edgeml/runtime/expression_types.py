@@ -83,7 +83,7 @@ def text_fault(how: TextTest, text: str, folded: bool, *, alone: bool) -> str:
         alone: Whether it looks for this text only.
     """
     if how == "matches":
-        return "" if literals_of(text) else expression_fault(text)
+        return "" if literals_of(text) else expression_fault(text, folded=folded)
     if how != "contains word":
         if not text and (folded or not alone):
             return "every text has this; remove it"

@@ -18,6 +18,8 @@ from edgeml.errors import RequirementError
 MAX_PATTERN = 1_000
 # For the automata of all expressions over one text, in bytes; RE2 begins them anew when they are full.
 MAX_MEMORY = 8 << 20
+# For those over all texts together: so many pairs of a text and of whether case is ignored may have expressions.
+MAX_MATCHERS = 8
 PACKAGE = "google-re2"
 AT_LEAST = ">=1.1"
 
@@ -37,11 +39,12 @@ def literals_of(pattern: str) -> tuple[str, ...]:
     return tuple(_ESCAPED.sub(r"\1", part) for part in parts)
 
 
-def expression_fault(pattern: str) -> str:
+def expression_fault(pattern: str, *, folded: bool) -> str:
     """What is wrong with an expression; an empty string where nothing is, or where no RE2 is here to ask.
 
     Args:
         pattern: An expression in RE2's syntax.
+        folded: Whether small and capital letters are the same: it is larger then.
     """
     if not pattern:
         return "every text matches this; remove it"
@@ -51,13 +54,10 @@ def expression_fault(pattern: str) -> str:
         re2 = _re2()
     except RequirementError:
         return ""
-    options = _options(re2, folded=False)
     try:
-        re2.compile(pattern, options)
+        re2.compile(pattern, _options(re2, folded=folded))
     except re2.error as error:
-        words = error.args[0] if error.args else b""
-        said = words.decode(errors="replace") if isinstance(words, bytes) else str(words)
-        return f"no expression that RE2 takes: {said}"
+        return f"no expression that RE2 takes: {_said(error)}"
     return ""
 
 
@@ -78,16 +78,24 @@ def matcher_of(patterns: Sequence[str], *, folded: bool) -> Callable[[bytes], li
     re2 = _re2()
     found = re2.Set.SearchSet(_options(re2, folded=folded))
     for pattern in patterns:
-        wrong = expression_fault(pattern)
+        wrong = expression_fault(pattern, folded=folded)
         if wrong:
             raise ValueError(f"{pattern[:60]!r}: {wrong}")
-        found.Add(pattern)
+        try:
+            found.Add(pattern)
+        except re2.error as error:
+            raise ValueError(f"{pattern[:60]!r}: no expression that RE2 takes: {_said(error)}") from error
     try:
         found.Compile()
     except re2.error as error:
         raise ValueError(f"the {len(patterns)} expressions over one text are too large for RE2 together") from error
     match: Callable[[bytes], list[int] | None] = found.Match
     return match
+
+
+def _said(error: Exception) -> str:
+    words = error.args[0] if error.args else b""
+    return words.decode(errors="replace") if isinstance(words, bytes) else str(words)
 
 
 def _options(re2: Any, *, folded: bool) -> Any:

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeml.errors import RuleError
-from edgeml.kernels.rules import PATTERN_LIMIT, SCAN_LIMIT, SCANS
+from edgeml.kernels.rules import CELL_LIMIT, PATTERN_LIMIT, SCAN_LIMIT, SCANS, fold
 from edgeml.runtime.expression import Call, Field, Node, TextMatch, children
-from edgeml.runtime.regular_expressions import literals_of, matcher_of
+from edgeml.runtime.regular_expressions import MAX_MATCHERS, literals_of, matcher_of
 from edgeml.runtime.schema import Schema
 
 # Below this, looking for one part after the other (memmem) takes less time than the automaton's one pass.
 FEW_PARTS = 8
-# Cells of the automaton's table, as in ext/text_parts.h.
-_CELLS = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +117,18 @@ class TextScans:
         return [(SCANS.index(scan.kind), scan.column, scan.first, len(scan.patterns)) for scan in self.scans]
 
     def matchers(self) -> tuple[Callable[[bytes], Any], ...]:
-        """What looks for regular expressions, for each scan of these."""
-        return tuple(matcher_of(scan.patterns, folded=scan.folded) for scan in self.scans if scan.kind == "expressions")
+        """What looks for regular expressions, for each scan of these.
+
+        Raises:
+            RuleError: They are over more texts than there is memory for.
+        """
+        scans = [scan for scan in self.scans if scan.kind == "expressions"]
+        if len(scans) > MAX_MATCHERS:
+            raise RuleError(
+                f"the rules look for regular expressions in {len(scans)} ways; at most {MAX_MATCHERS} pairs of a text "
+                "feature and of whether case is ignored are possible: look for words or strings in the others"
+            )
+        return tuple(matcher_of(scan.patterns, folded=scan.folded) for scan in scans)
 
     def _number(self, kind: str, column: int, folded: bool) -> int:
         number = self._numbers.setdefault((kind, column, folded), len(self.scans))
@@ -145,7 +153,16 @@ class TextScans:
 
     def _drop_small_ones(self) -> None:
         """Leaves out scans of exact parts that are better looked for one by one."""
-        kept = [scan for scan in self.scans if scan.kind != "parts" or _suits_table(scan.patterns)]
+        # Those that ignore case have no other way, so they come first; the kernel has one table's room for all.
+        left = CELL_LIMIT - sum(_cells(scan) for scan in self.scans if scan.kind == "parts_folded")
+        kept = []
+        for scan in self.scans:
+            if scan.kind == "parts":
+                cells = _cells(scan)
+                if len(scan.patterns) < FEW_PARTS or cells > left:
+                    continue
+                left -= cells
+            kept.append(scan)
         numbers = {id(scan): number for number, scan in enumerate(kept)}
         self._found = {
             node: (numbers[id(self.scans[scan])], first, count)
@@ -158,11 +175,12 @@ class TextScans:
         self.scans = kept
 
 
-def _suits_table(patterns: Sequence[str]) -> bool:
-    if len(patterns) < FEW_PARTS:
-        return False
-    joined = "".join(patterns).encode()
-    return (len(joined) + 1) * (len(set(joined)) + 1) <= _CELLS
+def _cells(scan: Scan) -> int:
+    """Cells of a scan's table: a row for each byte of its parts, as wide as they have different bytes."""
+    joined = "".join(scan.patterns).encode()
+    if scan.kind == "parts_folded":
+        joined = fold(joined)
+    return (len(joined) + 1) * (len(set(joined)) + 1)
 
 
 def _parts(root: Node) -> Iterator[Node]:

@@ -18,7 +18,7 @@ from oracles.rule_oracle import fold as folded_text
 from oracles.rule_oracle import text_truth
 
 from edgeml.kernels.frame import FrameReader
-from edgeml.kernels.rules import KINDS, PATTERN_LIMIT, SCAN_LIMIT, SCANS, RuleProgram, fold
+from edgeml.kernels.rules import CELL_LIMIT, KINDS, PATTERN_LIMIT, SCAN_LIMIT, SCANS, RuleProgram, fold
 
 EXT = Path(__file__).resolve().parents[2] / "ext"
 INF = float("inf")
@@ -262,6 +262,20 @@ def test_too_many_scans_or_patterns_are_refused():
     as_many = program([("words", 0, 0, PATTERN_LIMIT)], [f"w{i}" for i in range(PATTERN_LIMIT)],
                       ("text_found", 0, 0, PATTERN_LIMIT - 1, 1, FIRE, STOP))  # fmt: skip
     assert as_many.match_one(frame_of(f"w{PATTERN_LIMIT - 1}").capsule) == 0
+
+
+def test_the_memory_of_all_scans_together_is_bounded():
+    # Each scan alone fits; the same patterns may be those of many scans.
+    large = [f"{i:06x}" * 100 for i in range(400)]
+    assert program([("parts", 0, 0, 400)], large, ASK).match_one(frame_of(large[0]).capsule) == 0
+    for kind in ("parts", "parts_folded"):
+        with pytest.raises(ValueError, match=f"scan {CELL_LIMIT // (240_001 * 17)}: .* too many together"):
+            program([(kind, 0, 0, 400)] * 16, large, ASK)
+    words = [" ".join(f"w{i}x{j}" for j in range(4)) for i in range(50_000)]
+    with pytest.raises(ValueError, match="scan [1-9]: .* too many together"):
+        program([("words", 0, 0, 50_000)] * 10, words, ASK)
+    with pytest.raises(ValueError, match="scan 0: .* too many together"):
+        program([("words", 0, 0, 1000)], ["a " * 4000] * 1000, ASK)
 
 
 def test_an_error_of_a_matcher_is_handed_on():

@@ -13,7 +13,7 @@ from edgeml.runtime import regular_expressions, rule_compiler
 from edgeml.runtime.expression import format_expression
 from edgeml.runtime.expression_parser import parse_expression
 from edgeml.runtime.reader import RecordReader
-from edgeml.runtime.regular_expressions import literals_of
+from edgeml.runtime.regular_expressions import literals_of, matcher_of
 from edgeml.runtime.rules import RuleList
 from edgeml.runtime.schema import Feature, Schema
 from edgeml.runtime.text_scans import FEW_PARTS, TextScans
@@ -26,11 +26,12 @@ SCHEMA = Schema(
         Feature("colour", "category", levels=("red", "green")),
     )
 )
+THREE = Schema(tuple(Feature(name, "text") for name in ("word", "matches", "other")))
 READER = RecordReader(SCHEMA)
 
 
-def listed(*texts):
-    return RuleList.from_document({"rules": [{"when": text, "then": {"label": "a"}} for text in texts]}, SCHEMA, ("a",))
+def listed(*texts, schema=SCHEMA):
+    return RuleList.from_document({"rules": [{"when": text, "then": {"label": "a"}} for text in texts]}, schema, ("a",))
 
 
 def fires(rules, **values):
@@ -199,6 +200,25 @@ def test_parts_that_are_too_many_for_a_table():
         listed(*[f"word contains word {{{words}}}"] * 51)
 
 
+def test_all_tables_together_have_the_room_of_one():
+    # 1.9 million cells each: two fit; a third one that ignores case is refused, one that does not has another way.
+    texts = ["".join(chr(0x4E00 + (i * 37 + j * j) % 20000) for j in range(300)) for i in range(30)]
+
+    def conditions(name, ignoring=""):
+        return [f"{name} contains '{text}'{ignoring}" for text in texts]
+
+    def kinds(*rules):
+        return [scan.kind for scan in TextScans([parse_expression(text) for text in rules], SCHEMA).scans]
+
+    folded = conditions("matches", " ignoring case")
+    assert kinds(*conditions("word"), *conditions("matches")) == ["parts", "parts"]
+    assert kinds(*conditions("word"), *conditions("matches"), *folded) == ["parts", "parts_folded"]
+    rules = listed(*conditions("word"), *conditions("matches"), *folded)
+    assert fires(rules, word=texts[3]) == 3 and fires(rules, matches=texts[4]) == 34
+    with pytest.raises(RuleError, match="too many together"):
+        listed(*folded, *conditions("word", " ignoring case"), *conditions("other", " ignoring case"), schema=THREE)
+
+
 @pytest.mark.parametrize(
     ("pattern", "texts"),
     [
@@ -231,6 +251,40 @@ def test_a_machine_without_re2(monkeypatch):
 def test_expressions_that_are_too_large_together():
     with pytest.raises(RuleError, match="too large for RE2 together"):
         listed(*[f"word matches '[a-z]{{1,90}}x{i}[0-9]{{1,90}}'" for i in range(700)])
+
+
+def test_expressions_over_too_many_texts():
+    schema = Schema(tuple(Feature(f"t{i}", "text") for i in range(9)))
+    conditions = [f"t{i} matches 'a+b'" for i in range(9)]
+    listed(*conditions[:8], schema=schema)
+    with pytest.raises(RuleError, match="in 9 ways; at most 8 pairs of a text feature"):
+        listed(*conditions, schema=schema)
+    with pytest.raises(RuleError, match="in 9 ways"):
+        listed(*conditions[:8], conditions[0] + " ignoring case", schema=schema)
+
+
+def test_an_expression_is_checked_as_it_is_looked_for():
+    # Each k stands for three characters where case is ignored, and takes several times the memory.
+    pattern = f"({'k' * 300}){{800}}"
+    assert regular_expressions.expression_fault(pattern, folded=False) == ""
+    with pytest.raises(RuleError, match="no expression that RE2 takes: pattern too large"):
+        listed(f"word matches '{pattern}' ignoring case")
+    with pytest.raises(ValueError, match="kkk.*no expression that RE2 takes: pattern too large"):
+        matcher_of([pattern], folded=True)
+
+
+def test_an_expression_that_a_set_does_not_take(monkeypatch):
+    re2 = pytest.importorskip("re2")
+
+    class Picky:
+        def Add(self, pattern):
+            raise re2.error(f"failed to add {pattern!r} to Set")
+
+    monkeypatch.setattr(re2.Set, "SearchSet", lambda options: Picky())
+    with pytest.raises(ValueError, match="'a.b': no expression that RE2 takes: failed to add 'a.b' to Set"):
+        matcher_of(["a.b"], folded=False)
+    with pytest.raises(RuleError, match="failed to add"):
+        listed("word matches 'a.b'")
 
 
 def test_matching_is_bounded_by_memory_and_time():
