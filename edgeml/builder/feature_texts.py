@@ -176,13 +176,15 @@ def whole_block(step: Any, columns: Sequence[Column]) -> TextColumns:
     """The vectorizer that all columns are of; of columns that a selector has dropped nothing is left in it.
 
     Raises:
-        NotCompiled: They are of several, or some are of none.
+        NotCompiled: They are of several, some are of none, or a column stands there twice.
     """
     blocks = {id(column.block): column.block for column in columns if isinstance(column, Term)}
     if len(blocks) != 1 or not all(isinstance(column, Term) for column in columns):
         raise NotCompiled(f"{type(step).__name__} over columns that do not all come from one vectorizer")
     (block,) = blocks.values()
     slots = [column.slot for column in columns if isinstance(column, Term)]
+    if len(set(slots)) != len(slots):
+        raise NotCompiled(f"{type(step).__name__} over columns of which some stand there twice, and count twice")
     if len(slots) == block.n_slots:
         return block
     kept = np.zeros(block.n_slots)

@@ -47,7 +47,10 @@ def token_pattern(pattern: str) -> TokenPattern:
     pieces = re.findall(_PIECE, piece + more)
     if len(set(pieces)) > 1 or bool(begins) != bool(ends):
         raise NotCompiled(f"token_pattern={pattern!r}: it is no run of one class of characters")
-    members = _members(piece)
+    try:
+        members = _members(piece)
+    except re.error as error:  # what stands between brackets here may end elsewhere for Python
+        raise NotCompiled(f"token_pattern={pattern!r}: {error}") from error
     word = _members(r"\w")
     if begins and not members <= word:
         raise NotCompiled(rf"token_pattern={pattern!r}: \b beside characters that are no word characters")

@@ -89,7 +89,8 @@ def test_token_patterns(pattern):
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"[A-Za-zäöüß]+", r"\w+|\d+", r"(\w)\w+", r"\b\w+", r"\w*", r"\w{2,4}", r"\b\S+\b", r"\w+?", r"a+b"]
+    "pattern",
+    [r"[A-Za-zäöüß]+", r"\w+|\d+", r"(\w)\w+", r"\b\w+", r"\w*", r"\w{2,4}", r"\b\S+\b", r"\w+?", r"a+b", r"[^][^]+"],
 )
 def test_other_token_patterns_are_not_compiled(pattern):
     with pytest.raises(NotCompiled, match="token_pattern="):
@@ -130,6 +131,26 @@ def test_a_selection_is_made_before_what_stands_behind_it():
         TEXTS, labels
     )
     np.testing.assert_allclose(by_the_core(steps, TEXTS), steps.transform(TEXTS).toarray(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("later", [Normalizer(), TfidfTransformer()])
+@pytest.mark.parametrize("wanted", [[0, 1, 1], [2, 2], list(range(8)) * 2])
+def test_columns_that_stand_twice_before_a_norm_go_to_onnx_with_it(later, wanted):
+    # A column that counts twice in a norm has only one place among the values of a text.
+    counted = CountVectorizer(vocabulary=["the", "dog", "a", "zz", "ok", "und", "twice", "fox"])
+    twice = ColumnTransformer([("wanted", "passthrough", wanted)])
+    for transformed, steps in ((later, [counted, twice, later]), (MaxAbsScaler(), [counted, twice, MaxAbsScaler()])):
+        pipeline = make_pipeline(*steps).fit(TEXTS)
+        made, _ = compiled(pipeline, TEXTS)
+        exported = [name for name in made.exported_steps if type(transformed).__name__ in name]
+        assert bool(exported) == (transformed is later), made.exported_steps
+
+
+def test_a_pattern_that_only_looks_like_one_class_goes_to_onnx():
+    # For Python the first bracket is closed by the last one: `][^` are its characters.
+    found = CountVectorizer(token_pattern=r"[^][^]+").fit(TEXTS)
+    made, _ = compiled(found, TEXTS)
+    assert made.exported_steps == ("columns.text (CountVectorizer)",)
 
 
 @pytest.mark.parametrize(
