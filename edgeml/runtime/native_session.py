@@ -24,6 +24,9 @@ __all__ = ["OPERATIONS", "NativeSession"]
 FORMAT = 1
 # Of rows in a block: half of a second-level cache.
 BLOCK_BYTES = 256 * 1024
+# Rows that are wider than that are taken several at a time, too, as long as they fit this: it is a block's limit
+# everywhere, unless one row alone is larger.
+WIDE_BLOCK_BYTES = 2**25
 _NUMBERS = {name: number for number, name in enumerate(OPERATIONS)}
 
 
@@ -162,7 +165,8 @@ class NativeSession:
             fill: Given a block [m, width] and the number of its first row, fills it.
         """
         made = self._made(n_rows, outputs)
-        size = max(16, BLOCK_BYTES // (self._model.width * self._door.itemsize))
+        row_bytes = self._model.width * self._door.itemsize
+        size = max(BLOCK_BYTES // row_bytes, min(16, WIDE_BLOCK_BYTES // row_bytes), 1)
         block = np.empty((min(size, n_rows), self._model.width), dtype=self._door)
         for start in range(0, n_rows, size):
             part = block[: min(size, n_rows - start)]

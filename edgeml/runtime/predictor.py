@@ -33,7 +33,7 @@ from edgeml.runtime.image_reader import record_reader
 from edgeml.runtime.lane import Lane, Session
 from edgeml.runtime.members import json_member
 from edgeml.runtime.model_session import model_of
-from edgeml.runtime.native_session import NativeSession
+from edgeml.runtime.native_session import WIDE_BLOCK_BYTES, NativeSession
 from edgeml.runtime.no_model import NO_MODEL, NoModel
 from edgeml.runtime.outputs import Outputs
 from edgeml.runtime.prediction import FALLBACK, MODEL, RULE, Prediction, PredictionBatch
@@ -46,7 +46,7 @@ from edgeml.runtime.schema import Schema
 # however many rows a caller hands over.
 BLOCK_ROWS = 4096
 # Rows of pictures and of texts are wider, and fewer of them are taken.
-BLOCK_BYTES = 2**25
+BLOCK_BYTES = WIDE_BLOCK_BYTES
 
 REFUSED = "a category is unknown to the pipeline's encoder, which refuses it"
 

@@ -10,7 +10,7 @@ from oracles.tree_oracle import answer, packed
 
 from edgeml.errors import BundleError, ModelError
 from edgeml.kernels.native_model import OPERATIONS, NativeBinding, NativeModel
-from edgeml.runtime.native_session import NativeSession
+from edgeml.runtime.native_session import WIDE_BLOCK_BYTES, NativeSession
 
 WIDTH = 3
 VALUES = st.one_of(st.sampled_from([0.0, 1.0, -1.0, math.nan, 1e300, math.inf, -math.inf]), st.floats(-5, 5))
@@ -131,6 +131,37 @@ def test_a_stump():
         session.run({"dense": np.zeros((1, 3))})
     with pytest.raises(ModelError, match="no output 'scores'"):
         session.binding(1, outputs=["scores"])
+
+
+@pytest.mark.parametrize(
+    ("width", "door", "rows"),
+    [
+        (2, "float64", 16_384),
+        (158, "float32", 414),
+        (3_000, "float64", 16),
+        (200_000, "float64", 16),
+        (300_000, "float64", 13),
+        (300_000, "float32", 16),
+        (1_000_000, "float64", 4),
+        (2**22 + 1, "float64", 1),
+        (2**24 - 2, "float32", 1),
+    ],
+)
+def test_blocks_of_rows_are_bounded_by_bytes(width, door, rows):
+    change = {"width": width, "registers": width + 2, "door": door}
+    tree = [{"op": "trees", "to": width, "count": width, "extra": 1, "constant": 14}]
+    output = [{"name": "value", "start": width, "columns": 0, "dtype": "float64"}]
+    session = NativeSession(document(operations=tree, outputs=output, **change), np.array(STUMP))
+    blocks = []
+
+    def fill(block, start):
+        blocks.append(len(block))
+        block[:, 0] = np.arange(start, start + len(block)) % 2
+
+    given = session.stream(rows + 2, outputs=["value"], fill=fill)["value"]
+    assert blocks == ([1, 1, 1] if rows == 1 else [rows, 2])
+    assert rows == 1 or rows * width * np.dtype(door).itemsize <= WIDE_BLOCK_BYTES
+    assert given.tolist() == [11.0 if row % 2 == 0 else 21.0 for row in range(rows + 2)]
 
 
 @pytest.mark.parametrize(
