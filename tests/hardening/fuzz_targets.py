@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import atheris
 import numpy as np
+from fuzz_numbers import far, floats, ints
 from oracles.frame_oracle import NotStrict, read_records, rows_of, strict_json
 from oracles.rule_oracle import text_truth
 
@@ -127,32 +128,13 @@ def json_numbers() -> Target:
     return target
 
 
-def _ints(given: Any, count: int, low: int = -3, high: int = 40) -> np.ndarray[Any, Any]:
-    """Small numbers for the most part, since large ones are all refused alike; now and then any."""
-    numbers = [
-        given.ConsumeIntInRange(low, high)
-        if given.ConsumeIntInRange(0, 15)
-        else given.ConsumeIntInRange(-(2**31), 2**31 - 1)
-        for _ in range(count)
-    ]
-    return np.array(numbers, dtype=np.int32)
-
-
-def _floats(given: Any, count: int) -> np.ndarray[Any, Any]:
-    numbers = [
-        given.ConsumeFloat() if given.ConsumeIntInRange(0, 3) == 0 else given.ConsumeIntInRange(-2, 40)
-        for _ in range(count)
-    ]
-    return np.array(numbers, dtype=np.float64)
-
-
 def features() -> Target:
     """A feature program: what is made runs."""
 
     def target(data: bytes) -> None:
         given = atheris.FuzzedDataProvider(data)
-        operations = _ints(given, 8 * given.ConsumeIntInRange(0, 6)).reshape(-1, 8)
-        index, constants = _ints(given, given.ConsumeIntInRange(0, 8)), _floats(given, given.ConsumeIntInRange(0, 12))
+        operations = ints(given, 8 * given.ConsumeIntInRange(0, 6)).reshape(-1, 8)
+        index, constants = ints(given, given.ConsumeIntInRange(0, 8)), floats(given, given.ConsumeIntInRange(0, 12))
         try:
             program = Program(
                 operations, index, constants, n_numbers=3, n_categories=1,
@@ -177,9 +159,9 @@ def native() -> Target:
 
     def target(data: bytes) -> None:
         given = atheris.FuzzedDataProvider(data)
-        operations = _ints(given, 8 * given.ConsumeIntInRange(0, 4)).reshape(-1, 8)
-        index, constants = _ints(given, given.ConsumeIntInRange(0, 12)), _floats(given, given.ConsumeIntInRange(0, 24))
-        sizes = [tuple(_ints(given, 5).tolist()) for _ in range(given.ConsumeIntInRange(0, 2))]
+        operations = ints(given, 8 * given.ConsumeIntInRange(0, 4)).reshape(-1, 8)
+        index, constants = ints(given, given.ConsumeIntInRange(0, 12)), floats(given, given.ConsumeIntInRange(0, 24))
+        sizes = [tuple(ints(given, 5).tolist()) for _ in range(given.ConsumeIntInRange(0, 2))]
         registers = given.ConsumeIntInRange(3, 10)
         try:
             model = NativeModel(operations, index, constants, width=3, n_registers=registers, ensembles=sizes)
@@ -201,17 +183,17 @@ def rules() -> Target:
         try:
             program = RuleProgram(
                 start=given.ConsumeIntInRange(-3, 3),
-                code=_ints(given, 7 * given.ConsumeIntInRange(0, 8), -4, 40),
-                constants=_floats(given, given.ConsumeIntInRange(0, 6)),
-                codes=_ints(given, given.ConsumeIntInRange(0, 4), -2, 70),
+                code=ints(given, 7 * given.ConsumeIntInRange(0, 8), -4, 40),
+                constants=floats(given, given.ConsumeIntInRange(0, 6)),
+                codes=ints(given, given.ConsumeIntInRange(0, 4), -2, 70),
                 strings=strings,
-                offsets=np.sort(_ints(given, given.ConsumeIntInRange(1, 4), 0, len(strings))).astype(np.int64),
+                offsets=np.sort(ints(given, given.ConsumeIntInRange(1, 4), 0, len(strings))).astype(np.int64),
                 n_rules=given.ConsumeIntInRange(0, 3),
                 n_numbers=3,
                 n_categories=1,
                 n_texts=1,
-                scans=_ints(given, 4 * given.ConsumeIntInRange(0, 3), -1, 7),
-                patterns=_ints(given, given.ConsumeIntInRange(0, 4), -1, 4),
+                scans=ints(given, 4 * given.ConsumeIntInRange(0, 3), -1, 7),
+                patterns=ints(given, given.ConsumeIntInRange(0, 4), -1, 4),
             )
         except ValueError:
             return
@@ -270,13 +252,13 @@ def drift() -> Target:
         given = atheris.FuzzedDataProvider(data)
         try:
             counters = DriftCounters(
-                columns=_ints(given, 8 * given.ConsumeIntInRange(0, 4), -1, 20),
-                edges=_floats(given, given.ConsumeIntInRange(0, 10)),
+                columns=ints(given, 8 * given.ConsumeIntInRange(0, 4), -1, 20),
+                edges=floats(given, given.ConsumeIntInRange(0, 10)),
                 codes=given.ConsumeBytes(given.ConsumeIntInRange(0, 20)),
                 size=given.ConsumeIntInRange(0, 60),
                 n_sums=given.ConsumeIntInRange(0, 3),
                 label_values=np.arange(given.ConsumeIntInRange(0, 3), dtype=np.int64),
-                rule_labels=_ints(given, given.ConsumeIntInRange(0, 3), -1, 4),
+                rule_labels=ints(given, given.ConsumeIntInRange(0, 3), -1, 4),
                 fallback_label=given.ConsumeIntInRange(-1, 3),
             )
         except (ValueError, OverflowError):
@@ -315,8 +297,8 @@ def quality() -> Target:
         labels = [f"l{i}" for i in range(given.ConsumeIntInRange(0, 300))]
         maps = [
             (
-                sorted(_floats(given, given.ConsumeIntInRange(0, 4)).tolist()),
-                np.abs(_floats(given, given.ConsumeIntInRange(0, 5))).tolist(),
+                sorted(floats(given, given.ConsumeIntInRange(0, 4)).tolist()),
+                np.abs(floats(given, given.ConsumeIntInRange(0, 5))).tolist(),
             )
             for _ in range(given.ConsumeIntInRange(0, 4))
         ]
@@ -327,7 +309,7 @@ def quality() -> Target:
         except ValueError:
             return
         if labels:
-            scores = dict(zip(labels, _floats(given, len(labels)).tolist(), strict=True))
+            scores = dict(zip(labels, floats(given, len(labels)).tolist(), strict=True))
             counters.count_model(labels[-1], scores)
             counters.id_of_model(labels[0], scores)
         counters.count_rule("r")
@@ -386,37 +368,38 @@ def http_chunks() -> Target:
     return target
 
 
+_RANGES = {
+    "text": (-1, 1), "slots": (-1, 6), "stops": (-1, 3), "shortest_token": (0, 3), "first": (-1, 3), "index": (-1, 3),
+    "shortest": (0, 3),
+}  # fmt: skip
+_FLAGS = ("lowercase", "bounded", "binary", "hashed", "alternate")
+
+
+def _vectorizer(given: Any) -> dict[str, Any]:
+    steps = [
+        (given.PickValueInList(list(STEPS)), int(ints(given, 1)[0]), far(given, -1, 8))
+        for _ in range(given.ConsumeIntInRange(0, 3))
+    ]
+    spec = {name: far(given, *ends) for name, ends in _RANGES.items()} | {name: given.ConsumeBool() for name in _FLAGS}
+    return spec | {
+        "steps": steps,
+        "analyzer": given.PickValueInList(list(ANALYZERS)),
+        "accents": given.PickValueInList(list(ACCENTS)),
+        "ascii": given.PickValueInList(["0" * 128, "1" * 128, "0" * 48 + "1" * 75 + "0" * 5]),
+        "beyond_ascii": given.PickValueInList(list(BEYOND_ASCII)),
+        "longest": given.PickValueInList([1, 1, 2, 3, 4, 40, 1024]),
+    }
+
+
 def vectorizers() -> Target:
     """Vectorizers of hostile settings over any text; lower case and accents are held to Python's own."""
 
     def target(data: bytes) -> None:
         given = atheris.FuzzedDataProvider(data)
-        steps = [
-            (given.PickValueInList(list(STEPS)), *_ints(given, 2).tolist())
-            for _ in range(given.ConsumeIntInRange(0, 3))
-        ]
-        spec = {
-            "text": given.ConsumeIntInRange(-1, 1),
-            "analyzer": given.PickValueInList(list(ANALYZERS)),
-            "slots": given.ConsumeIntInRange(-1, 6),
-            "stops": given.ConsumeIntInRange(-1, 3),
-            "lowercase": given.ConsumeBool(),
-            "accents": given.PickValueInList(list(ACCENTS)),
-            "ascii": given.PickValueInList(["0" * 128, "1" * 128, "0" * 48 + "1" * 75 + "0" * 5]),
-            "beyond_ascii": given.PickValueInList(list(BEYOND_ASCII)),
-            "shortest_token": given.ConsumeIntInRange(0, 3),
-            "bounded": given.ConsumeBool(),
-            "binary": given.ConsumeBool(),
-            "hashed": given.ConsumeBool(),
-            "alternate": given.ConsumeBool(),
-            "first": given.ConsumeIntInRange(-1, 3),
-            "index": given.ConsumeIntInRange(-1, 3),
-            "shortest": given.ConsumeIntInRange(0, 3),
-            "longest": given.ConsumeIntInRange(0, 4),
-            "steps": steps,
-        }
-        index, constants = _ints(given, given.ConsumeIntInRange(0, 6)), _floats(given, given.ConsumeIntInRange(0, 8))
-        places, width = _ints(given, given.ConsumeIntInRange(0, 2)), given.ConsumeIntInRange(0, 9)
+        # Several of them share the index, the constants and the columns.
+        specs = [_vectorizer(given) for _ in range(given.ConsumeIntInRange(1, 3))]
+        index, constants = ints(given, given.ConsumeIntInRange(0, 6)), floats(given, given.ConsumeIntInRange(0, 8))
+        places, width = ints(given, given.ConsumeIntInRange(0, 2)), given.ConsumeIntInRange(0, 9)
         terms = np.frombuffer(given.ConsumeBytes(given.ConsumeIntInRange(0, 24)), dtype=np.uint8)
         text = given.ConsumeUnicodeNoSurrogates(200)
         lower = normalized(text.encode(), lowercase=True)
@@ -424,7 +407,7 @@ def vectorizers() -> Target:
         if unicodedata.unidata_version == UNICODE:
             assert lower.decode() == text.lower(), text
         try:
-            made = Vectorizers([spec], terms, constants, index, places, n_texts=1, width=width)
+            made = Vectorizers(specs, terms, constants, index, places, n_texts=1, width=width)
         except (ValueError, OverflowError):
             return
         encoder = TextEncoder(
@@ -435,7 +418,12 @@ def vectorizers() -> Target:
         frame = Frame(0, 0, 1, 1)
         reader = FrameReader((("t", 4, -ANY, ANY, True, False, (), 10_000),))
         assert reader.read_many(frame, [{"t": text}]) == 0
-        encoder.encode(frame.capsule, np.zeros((1, encoder.n_outputs)))
+        out, bound = np.zeros((1, encoder.n_outputs)), np.zeros((1, encoder.n_outputs))
+        encoder.encode(frame.capsule, out)
+        encoder.bind(bound)
+        for _ in range(2):
+            encoder.encode_bound(frame.capsule)
+            np.testing.assert_array_equal(bound, out)
 
     return target
 
@@ -445,8 +433,13 @@ class _Nothing:
 
     refused: list[int] = []
 
-    def encode(self, _capsule: object, _out: object, _rows: object = None) -> int:
+    def bind(self, _out: object) -> None:
+        pass
+
+    def encode(self, _capsule: object, _out: object = None, _rows: object = None) -> int:
         return 0
+
+    encode_bound = encode
 
 
 # Name -> target, and inputs to begin with.
