@@ -7,46 +7,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "utf8.h"
 #include "word_tables.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
-
-#define EDGEML_NO_CHARACTER 0xFFFFFFFFu
-
-/* The character at p and its width in bytes; EDGEML_NO_CHARACTER and 1 where there is none (Unicode, table 3-7). */
-static inline uint32_t edgeml_character(const uint8_t *p, const uint8_t *end, int *width) {
-    uint32_t a = p[0], c;
-    int n = a < 0x80 ? 1 : a < 0xC2 ? 0 : a < 0xE0 ? 2 : a < 0xF0 ? 3 : a < 0xF5 ? 4 : 0;
-    *width = 1;
-    if (n == 1) return a;
-    if (n == 0 || end - p < n) return EDGEML_NO_CHARACTER;
-    c = a & (0xFFu >> (n + 1));
-    for (int i = 1; i < n; i++) {
-        if ((p[i] & 0xC0) != 0x80) return EDGEML_NO_CHARACTER;
-        c = c << 6 | (p[i] & 0x3Fu);
-    }
-    if ((n == 3 && (c < 0x800 || (c >= 0xD800 && c < 0xE000))) || (n == 4 && (c < 0x10000 || c > 0x10FFFF)))
-        return EDGEML_NO_CHARACTER;
-    *width = n;
-    return c;
-}
-
-/* Writes a character of at most 0x10FFFF; gives its width, at most 4. */
-static inline int edgeml_put_character(uint32_t c, uint8_t *out) {
-    if (c < 0x80) {
-        out[0] = (uint8_t)c;
-        return 1;
-    }
-    int n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (int i = n - 1; i > 0; i--) {
-        out[i] = (uint8_t)(0x80 | (c & 0x3F));
-        c >>= 6;
-    }
-    out[0] = (uint8_t)((0xF00u >> n) | c);
-    return n;
-}
 
 static inline int edgeml_is_word(uint32_t c) {
     if (c > 0x10FFFF) return 0;

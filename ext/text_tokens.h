@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "unicode_tables.h"
+#include "utf8.h"
 
 #define EDGEML_IS_WORD 1
 #define EDGEML_IS_SPACE 2
@@ -49,59 +50,15 @@ static inline const edgeml_code_point *edgeml_about(uint32_t code) {
 
 /* The code point at *at, which is moved behind it. There is at least one byte. */
 static inline uint32_t edgeml_decode(const uint8_t *s, int64_t n, int64_t *at) {
-    const int64_t i = *at;
-    const uint32_t a = s[i];
-    const int64_t left = n - i;
-    if (a < 0x80) {
-        *at = i + 1;
-        return a;
-    }
-    if (a >= 0xC2 && a < 0xE0 && left > 1 && (s[i + 1] & 0xC0) == 0x80) {
-        *at = i + 2;
-        return (a & 0x1F) << 6 | (s[i + 1] & 0x3F);
-    }
-    if (a >= 0xE0 && a < 0xF0 && left > 2 && (s[i + 1] & 0xC0) == 0x80 && (s[i + 2] & 0xC0) == 0x80) {
-        const uint32_t code = (a & 0x0F) << 12 | (uint32_t) (s[i + 1] & 0x3F) << 6 | (s[i + 2] & 0x3F);
-        if (code >= 0x800 && (code < 0xD800 || code > 0xDFFF)) {
-            *at = i + 3;
-            return code;
-        }
-    }
-    if (a >= 0xF0 && a < 0xF5 && left > 3 && (s[i + 1] & 0xC0) == 0x80 && (s[i + 2] & 0xC0) == 0x80 &&
-        (s[i + 3] & 0xC0) == 0x80) {
-        const uint32_t code = (a & 0x07) << 18 | (uint32_t) (s[i + 1] & 0x3F) << 12 |
-                              (uint32_t) (s[i + 2] & 0x3F) << 6 | (s[i + 3] & 0x3F);
-        if (code >= 0x10000 && code <= 0x10FFFF) {
-            *at = i + 4;
-            return code;
-        }
-    }
-    *at = i + 1;
-    return 0xFFFD;
+    int width;
+    const uint32_t code = edgeml_character(s + *at, s + n, &width);
+    *at += width;
+    return code == EDGEML_NO_CHARACTER ? 0xFFFD : code;
 }
 
 /* The caller has reserved four bytes. */
 static inline void edgeml_encode(edgeml_bytes *b, uint32_t code) {
-    uint8_t *to = b->bytes + b->n;
-    if (code < 0x80) {
-        to[0] = (uint8_t) code;
-        b->n += 1;
-    } else if (code < 0x800) {
-        to[0] = (uint8_t) (0xC0 | code >> 6);
-        to[1] = (uint8_t) (0x80 | (code & 0x3F));
-        b->n += 2;
-    } else if (code < 0x10000) {
-        to[0] = (uint8_t) (0xE0 | code >> 12);
-        to[1] = (uint8_t) (0x80 | (code >> 6 & 0x3F));
-        to[2] = (uint8_t) (0x80 | (code & 0x3F));
-        b->n += 3;
-    } else {
-        to[0] = (uint8_t) (0xF0 | code >> 18);
-        to[1] = (uint8_t) (0x80 | (code >> 12 & 0x3F));
-        to[2] = (uint8_t) (0x80 | (code >> 6 & 0x3F));
-        to[3] = (uint8_t) (0x80 | (code & 0x3F));
-        b->n += 4;
-    }
+    b->n += edgeml_put_character(code, b->bytes + b->n);
 }
 
 /* Whether the sigma that ends at `end` and began at `start` ends a word, as Python's lower() has it: a cased letter
@@ -208,7 +165,8 @@ static inline int edgeml_belongs(const edgeml_pattern *p, uint32_t code) {
     return flags & EDGEML_IS_WORD;
 }
 
-static inline int edgeml_is_word(const edgeml_pattern *p, uint32_t code) {
+/* Whether a code point is a word character, beside which a pattern that is bounded finds no token. */
+static inline int edgeml_is_word_beside(const edgeml_pattern *p, uint32_t code) {
     return code < 0x80 ? p->ascii[code] & 2 : edgeml_about(code)->flags & EDGEML_IS_WORD;
 }
 
@@ -228,7 +186,7 @@ static inline int64_t edgeml_next_token(const edgeml_pattern *p, const uint8_t *
             next = i;
             const uint32_t code = edgeml_decode(s, n, &next);
             if (!edgeml_belongs(p, code)) {
-                before = edgeml_is_word(p, code);
+                before = edgeml_is_word_beside(p, code);
                 i = next;
                 continue;
             }
@@ -245,7 +203,7 @@ static inline int64_t edgeml_next_token(const edgeml_pattern *p, const uint8_t *
                 next = i;
                 const uint32_t code = edgeml_decode(s, n, &next);
                 if (!edgeml_belongs(p, code)) {
-                    after = edgeml_is_word(p, code);
+                    after = edgeml_is_word_beside(p, code);
                     break;
                 }
                 i = next;

@@ -36,7 +36,7 @@ typedef struct {
     edgeml_place *places;
     uint8_t *bytes;
     int64_t *starts; /* n + 1 */
-} edgeml_words;
+} edgeml_term_table;
 
 typedef struct {
     int32_t op, extra;
@@ -47,7 +47,7 @@ typedef struct {
     int32_t text, analyzer, lower, accents, shortest, longest, binary;
     int32_t hashed, alternate; /* hashed: slots are hashes and not terms */
     edgeml_pattern pattern;
-    edgeml_words terms, stops;
+    edgeml_term_table terms, stops;
     int64_t n_slots, n_steps;
     int64_t cost; /* of one byte of a text, where a vectorizer of single words has 1 */
     edgeml_text_step *steps;
@@ -95,7 +95,7 @@ static inline uint64_t edgeml_hash_of(const uint8_t *s, int64_t n) {
 }
 
 /* Number of the word; -1 where it is not there. */
-static inline int64_t edgeml_find(const edgeml_words *w, const uint8_t *s, int64_t n) {
+static inline int64_t edgeml_find(const edgeml_term_table *w, const uint8_t *s, int64_t n) {
     if (w->n == 0) return -1;
     const uint64_t hash = edgeml_hash_of(s, n);
     const uint32_t tag = (uint32_t) (hash >> 32);
@@ -112,7 +112,7 @@ static inline int64_t edgeml_find(const edgeml_words *w, const uint8_t *s, int64
  *
  * Words of one length are compared where 32 bits of their hashes are the same, which hardly ever happens to others than
  * the same word; where it was made to happen, no more bytes are compared than all words have together. */
-static int64_t edgeml_fill(edgeml_words *w) {
+static int64_t edgeml_fill(edgeml_term_table *w) {
     int64_t left = w->starts[w->n];
     for (int64_t slot = 0; slot < w->n; slot++) {
         const uint8_t *s = w->bytes + w->starts[slot];
@@ -136,7 +136,7 @@ static int64_t edgeml_fill(edgeml_words *w) {
 
 /* Words or characters of the term that has most of them. A token may have a space in it, so this may be more than a term
  * was made of, but never less. */
-static int64_t edgeml_most_of_a_term(const edgeml_words *w, int of_words) {
+static int64_t edgeml_most_of_a_term(const edgeml_term_table *w, int of_words) {
     int64_t most = 0;
     for (int64_t slot = 0; slot < w->n; slot++) {
         int64_t n = of_words;

@@ -54,7 +54,7 @@ cdef extern from "text_vectors.h":
     ctypedef struct edgeml_place:
         pass
 
-    ctypedef struct edgeml_words:
+    ctypedef struct edgeml_term_table:
         int64_t n, mask
         edgeml_place *places
         uint8_t *bytes
@@ -71,7 +71,7 @@ cdef extern from "text_vectors.h":
     ctypedef struct edgeml_vectorizer:
         int32_t text, analyzer, lower, accents, shortest, longest, binary, hashed, alternate
         edgeml_pattern pattern
-        edgeml_words terms, stops
+        edgeml_term_table terms, stops
         int64_t n_slots, n_steps, cost
         edgeml_text_step *steps
         int32_t *outputs
@@ -93,8 +93,8 @@ cdef extern from "text_vectors.h":
 
     const edgeml_code_point *edgeml_about(int code) nogil
     void edgeml_normalized(const uint8_t *, int64_t, int lower, int accents, edgeml_bytes *) nogil
-    int64_t edgeml_fill(edgeml_words *)
-    int64_t edgeml_most_of_a_term(const edgeml_words *, int of_words)
+    int64_t edgeml_fill(edgeml_term_table *)
+    int64_t edgeml_most_of_a_term(const edgeml_term_table *, int of_words)
     int edgeml_vectorize(const edgeml_vectorizer *, edgeml_text_scratch *, const uint8_t *, int64_t) nogil
     void edgeml_forget(edgeml_text_scratch *) nogil
 
@@ -258,7 +258,7 @@ cdef class Vectorizers:
             raise ValueError("none of its hashes has a column; remove it")
         return at
 
-    cdef int64_t _read_words(self, edgeml_words *w, const uint8_t[::1] terms, int64_t at, int64_t n) except -1:
+    cdef int64_t _read_words(self, edgeml_term_table *w, const uint8_t[::1] terms, int64_t at, int64_t n) except -1:
         """Reads n words, each a length of two bytes and so many bytes, and makes their table."""
         cdef int64_t i, filled = 0, begin = at, end = terms.shape[0], length, size = 2
         for i in range(n):

@@ -1,11 +1,16 @@
-/* Made by ext/generators/unicode_tables.py from Python's str; Unicode 14.0.0. */
+/* What code points are, in lower case, and without accents.
+ * Made by ext/generators/unicode_tables.py from Python's str; Unicode 14.0.0; do not edit. */
 
 #ifndef EDGEML_UNICODE_TABLES_H
 #define EDGEML_UNICODE_TABLES_H
 
 #include <stdint.h>
 
-#define EDGEML_UNICODE_VERSION "14.0.0"
+#include "unicode_version.h"
+
+#if EDGEML_UNICODE_NUMBER != 140000
+#error "unicode_tables.h is of Unicode 14.0.0; run ext/generators/unicode_tables.py, which writes all tables"
+#endif
 
 /* Flags: 1 a word character, 2 white space, 4 cased, 8 ignored around a sigma, 16 a decimal digit. */
 typedef struct {

@@ -1,22 +1,47 @@
-"""Writes ``ext/unicode_tables.h`` from this Python's own ``str``: ``python ext/generators/unicode_tables.py``.
+"""Writes the tables of Unicode from this Python's own ``str``: ``python ext/generators/unicode_tables.py``.
+
+``word_tables.h`` is what rules need, as small as it can be; ``unicode_tables.h`` is what vectorizers need.
+``unicode_version.h`` names the version of both: a compiler does not take tables of another one.
 
 1. What a code point is (a word character, white space, ...) and how it is lower-cased is asked of ``str`` itself, so
-   that the kernel cuts and folds texts as Python does. The properties behind the final sigma have no method of their
+   that the kernels cut and fold texts as Python does. The properties behind the final sigma have no method of their
    own; they are read off ``str.lower``.
-2. Two stages: a code point's block of 128, and in it the number of its record. Equal blocks are kept once.
-3. ``edgeml_plain`` is what ``unicodedata.normalize("NFKD")`` leaves of a code point without combining characters.
+2. Folding is simple: one character for one. It is ``str.casefold`` where that gives one character, else ``str.lower``
+   where that does, else nothing; that is the common and simple folding (C + S) of Unicode's CaseFolding.txt.
+3. Two stages: a code point's page, and in it the number of its record. Equal pages are kept once.
+4. ``edgeml_plain`` is what ``unicodedata.normalize("NFKD")`` leaves of a code point without combining characters.
    Hangul syllables are left out of it: they are taken apart by arithmetic (The Unicode Standard, section 3.12).
 """
 
+from __future__ import annotations
+
 import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
-BLOCK = 128
+CODES = range(sys.maxunicode + 1)
+WORD_PAGE, FOLD_PAGE, BLOCK = 256, 64, 128
 WORD, SPACE, CASED, IGNORABLE, DIGIT = 1, 2, 4, 8, 16
 HANGUL = range(0xAC00, 0xAC00 + 11172)
 SURROGATES = range(0xD800, 0xE000)
-TARGET = Path(__file__).resolve().parents[1] / "unicode_tables.h"
+FOLDER = Path(__file__).resolve().parents[1]
+VERSION = unicodedata.unidata_version
+# 140000 for 14.0.0: a number is what the preprocessor can compare.
+NUMBER = sum(int(part) * by for part, by in zip(VERSION.split("."), (10_000, 100, 1), strict=True))
+
+
+def is_word(code: int) -> bool:
+    """Whether a character is of a word."""
+    return chr(code).isalnum() or code == ord("_")
+
+
+def folded(code: int) -> int:
+    """What a character is folded to."""
+    for changed in (chr(code).casefold(), chr(code).lower()):
+        if len(changed) == 1:
+            return ord(changed)
+    return code
 
 
 def record(code: int) -> tuple[int, int]:
@@ -24,7 +49,7 @@ def record(code: int) -> tuple[int, int]:
     c = chr(code)
     if code in SURROGATES:
         return 0, 0
-    flags = (WORD if c.isalnum() or c == "_" else 0) | (SPACE if c.isspace() else 0) | (DIGIT if c.isdecimal() else 0)
+    flags = (WORD if is_word(code) else 0) | (SPACE if c.isspace() else 0) | (DIGIT if c.isdecimal() else 0)
     if (c + "\u03a3").lower().endswith("\u03c2"):
         flags |= CASED
     elif ("a" + c + "\u03a3").lower().endswith("\u03c2"):
@@ -43,20 +68,20 @@ def plain(code: int) -> bytes | None:
     return None if left == c else left.encode()
 
 
-def stages(values: list[int]) -> tuple[list[int], list[int]]:
-    """Both stages for a value of each code point."""
+def stages(values: Sequence[int], size: int) -> tuple[list[int], list[int]]:
+    """Both stages for a value of each code point: the number of each page, and the different pages."""
     known: dict[tuple[int, ...], int] = {}
     first, second = [], []
-    for start in range(0, len(values), BLOCK):
-        block = tuple(values[start : start + BLOCK])
-        if block not in known:
-            known[block] = len(known)
-            second += block
-        first.append(known[block])
+    for start in range(0, len(values), size):
+        page = tuple(values[start : start + size])
+        if page not in known:
+            known[page] = len(known)
+            second += page
+        first.append(known[page])
     return first, second
 
 
-def array(kind: str, name: str, values: list[int]) -> str:
+def array(kind: str, name: str, values: Sequence[object]) -> str:
     """A C array."""
     lines, line = [], ""
     for value in values:
@@ -68,26 +93,84 @@ def array(kind: str, name: str, values: list[int]) -> str:
     return f"static const {kind} {name}[{len(values)}] = {{\n    {body}\n}};\n"
 
 
-def header() -> str:
+def opened(name: str, about: str) -> str:
+    """The beginning of a header of tables."""
+    guard = f"EDGEML_{name.upper()}_H"
+    return "\n".join(
+        [
+            f"/* {about}",
+            f" * Made by ext/generators/unicode_tables.py from Python's str; Unicode {VERSION}; do not edit. */",
+            "",
+            f"#ifndef {guard}\n#define {guard}",
+            "",
+            "#include <stdint.h>",
+            "",
+            '#include "unicode_version.h"',
+            "",
+            f"#if EDGEML_UNICODE_NUMBER != {NUMBER}",
+            f'#error "{name}.h is of Unicode {VERSION}; run ext/generators/unicode_tables.py, which writes all tables"',
+            "#endif\n",
+        ]
+    )
+
+
+def version() -> str:
+    """The text of ``unicode_version.h``."""
+    return "\n".join(
+        [
+            "/* Made by ext/generators/unicode_tables.py: what all tables are of. */",
+            "",
+            "#ifndef EDGEML_UNICODE_VERSION_H\n#define EDGEML_UNICODE_VERSION_H\n",
+            f'#define EDGEML_UNICODE_VERSION "{VERSION}"',
+            f"#define EDGEML_UNICODE_NUMBER {NUMBER}\n",
+            "#endif\n",
+        ]
+    )
+
+
+def words() -> str:
+    """The text of ``word_tables.h``."""
+    word_first, word_second = stages([int(is_word(code)) for code in CODES], WORD_PAGE)
+    bits = [
+        f"0x{sum(bit << place for place, bit in enumerate(word_second[begin : begin + 64])):x}u"
+        for begin in range(0, len(word_second), 64)
+    ]
+    deltas = [folded(code) - code for code in CODES]
+    end = (max(code for code, delta in enumerate(deltas) if delta) // FOLD_PAGE + 1) * FOLD_PAGE
+    fold_first, fold_second = stages(deltas[:end], FOLD_PAGE)
+    assert max(*word_first, *fold_first) < 256
+    return "\n".join(
+        [
+            opened("word_tables", "Which characters are of words, and how case is folded."),
+            f"#define EDGEML_FOLD_END 0x{end:x} /* characters from here on are folded to themselves */\n",
+            "/* Pages of 256 characters: a bit for each, set where it is of a word. */",
+            array("uint8_t", "edgeml_word_pages", word_first),
+            array("uint64_t", "edgeml_word_bits", bits),
+            "/* Pages of 64 characters: what is added to each to fold it. */",
+            array("uint8_t", "edgeml_fold_pages", fold_first),
+            array("int32_t", "edgeml_fold_deltas", fold_second),
+            "#endif\n",
+        ]
+    )
+
+
+def code_points() -> str:
     """The text of ``unicode_tables.h``."""
-    codes = range(sys.maxunicode + 1)
     records: dict[tuple[int, int], int] = {}
-    numbers = [records.setdefault(record(code), len(records)) for code in codes]
+    numbers = [records.setdefault(record(code), len(records)) for code in CODES]
     pool, known = bytearray(b"\0"), {b"": 1}
     pool += b"\0"
     places = []
-    for code in codes:
+    for code in CODES:
         left = plain(code)
         if left is not None and left not in known:
             known[left] = len(pool)
             pool += bytes([len(left)]) + left
         places.append(0 if left is None else known[left])
-    first, second = stages(numbers)
-    plain_first, plain_second = stages(places)
+    first, second = stages(numbers, BLOCK)
+    plain_first, plain_second = stages(places, BLOCK)
     parts = [
-        f"/* Made by ext/generators/unicode_tables.py from Python's str; Unicode {unicodedata.unidata_version}. */\n",
-        "#ifndef EDGEML_UNICODE_TABLES_H\n#define EDGEML_UNICODE_TABLES_H\n\n#include <stdint.h>\n",
-        f'#define EDGEML_UNICODE_VERSION "{unicodedata.unidata_version}"\n',
+        opened("unicode_tables", "What code points are, in lower case, and without accents."),
         "/* Flags: 1 a word character, 2 white space, 4 cased, 8 ignored around a sigma, 16 a decimal digit. */",
         "typedef struct {\n    int32_t flags, lower;\n} edgeml_code_point;\n",
         f"static const edgeml_code_point edgeml_code_points[{len(records)}] = {{\n    "
@@ -104,5 +187,8 @@ def header() -> str:
     return "\n".join(parts)
 
 
+HEADERS = {"unicode_version.h": version, "word_tables.h": words, "unicode_tables.h": code_points}
+
 if __name__ == "__main__":
-    TARGET.write_text(header())
+    for name, made in HEADERS.items():
+        (FOLDER / name).write_text(made())

@@ -1,13 +1,10 @@
 """Scans of texts by themselves: against Python's ``re`` and ``str``, and over odd bytes; hostile ones are refused."""
 
-import importlib.util
 import os
 import re
 import subprocess
-import sys
 import sysconfig
 import threading
-import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -184,34 +181,6 @@ def test_beginnings_and_ends_ignoring_case(part, text):
         for given_text in (text, part + text, text + part, (text + part).swapcase()):
             expected = test(folded_text(given_text), folded_text(part))
             assert (made.match_one(frame_of(given_text).capsule) == 0) == expected
-
-
-def generator():
-    spec = importlib.util.spec_from_file_location("word_tables", EXT / "generators" / "word_tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_tables_are_those_of_their_generator():
-    header = (EXT / "word_tables.h").read_text()
-    if f"Unicode {unicodedata.unidata_version};" in header:
-        assert generator().text() == header
-    else:  # another Python knows more characters
-        assert sys.version_info >= (3, 12)
-
-
-def test_folding_is_simple_and_done_once():
-    made = generator()
-    for code in [*range(0x80, 0x20000, 7), *range(0x250), *range(0x1E00, 0x2200), *range(0xAB60, 0xABC0)]:
-        if 0xD800 <= code < 0xE000 or unicodedata.category(chr(code)) == "Cn":
-            continue
-        once = fold(chr(code).encode())
-        assert fold(once) == once and len(once.decode()) == 1
-        assert once.decode() == chr(made.folded(code)) == folded_text(chr(code))
-        if made.is_word(code):
-            assert made.is_word(ord(once.decode())), "a folded word is still one word"
-    assert fold(b"A\xff\xc3") == b"a\xff\xc3"
 
 
 WORDY = ("words", 0, 0, 2)
