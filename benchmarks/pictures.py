@@ -24,7 +24,8 @@ from PIL import Image
 from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.image_reader import ImageReader
 from edgeml.runtime.image_spec import ImageSpec
-from edgeml.runtime.picture import PictureDecoder, Refusal
+from edgeml.runtime.picture import PictureDecoder
+from edgeml.runtime.picture_header import Refusal
 
 RESULTS = Path(__file__).parent / "results" / "pictures.md"
 MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)

@@ -9,7 +9,8 @@ import numpy as np
 from edgeml.builder.image_form import ImageForm, picture_files, spec_of
 from edgeml.builder.schema_inference import infer_schema
 from edgeml.runtime.image_spec import MAX_PIXELS
-from edgeml.runtime.picture import PictureDecoder, Refusal, encoded
+from edgeml.runtime.picture import PictureDecoder, encoded
+from edgeml.runtime.picture_header import Refusal
 
 LIGHT = 0.45
 

@@ -21,7 +21,8 @@ from edgeml.builder.parity_rows import ParityRows
 from edgeml.errors import BuildError
 from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.image_spec import ImageSpec
-from edgeml.runtime.picture import PictureDecoder, Refusal, encoded
+from edgeml.runtime.picture import PictureDecoder, encoded
+from edgeml.runtime.picture_header import Refusal
 from edgeml.runtime.schema import Schema
 
 VARIED = 48

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from edgeml.errors import BuildError, BundleError
 from edgeml.kernels.images import METHODS, ImageEncoder, ImageProgram
 from edgeml.runtime.image_spec import MEMBER, ImageSpec
-from edgeml.runtime.picture import PictureDecoder, Refusal
+from edgeml.runtime.picture import PictureDecoder
+from edgeml.runtime.picture_header import Refusal
 from edgeml.runtime.schema import Schema
 
 CHANNELS = (1, 3, 4)

@@ -23,7 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from edgeml.errors import RequestError, SchemaError, Violation
 from edgeml.kernels.frame import Frame, FrameReader
 from edgeml.runtime.image_program import PictureProgram
-from edgeml.runtime.picture import PictureDecoder, Refusal
+from edgeml.runtime.picture import PictureDecoder
+from edgeml.runtime.picture_header import Refusal
 from edgeml.runtime.reader import MAX_VIOLATIONS, Envelope, RecordReader
 from edgeml.runtime.schema import Feature, Schema
 

@@ -20,7 +20,9 @@ from edgeml.runtime.schema import Feature, Schema
 
 MEMBER = "image.json"
 FORMAT = 1
-# Below what Pillow warns of; a picture of so many pixels takes 256 MiB with alpha.
+# Below what Pillow warns of. While it is decoded, a picture takes 3 bytes a pixel if it is grey (6 of 16 bits), 10 in
+# colour, 12 with alpha, and up to 4 more where it is turned or comes as CMYK (measured with Pillow 13 at 2**24 pixels).
+# So one of so many pixels takes up to 1 GiB.
 MAX_PIXELS = 2**26
 CHANNELS = {"grey": ("grey",), "rgb": ("red", "green", "blue"), "bgr": ("blue", "green", "red")}
 CHANNELS["rgba"] = (*CHANNELS["rgb"], "alpha")

@@ -67,3 +67,23 @@ def jpeg_header(width, height):
     """A JPEG file of that size, whose pixels are missing."""
     frame = struct.pack(">BHHB", 8, height, width, 3) + bytes([1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0])
     return b"\xff\xd8\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + b"\xff\xd9"
+
+
+def jpeg_of_scans(n, levels=None):
+    """A progressive JPEG whose last scan stands there n times in all."""
+    file = file_of(np.zeros((16, 16), np.uint8) if levels is None else levels, "JPEG", progressive=True)
+    at = file.rindex(b"\xff\xda")
+    return file[:at] + file[at:-2] * (n - file[:at].count(b"\xff\xda")) + b"\xff\xd9"
+
+
+def png_chunk(name, data=b""):
+    """One chunk of a PNG file."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_of(depth, colour, row, *chunks):
+    """A PNG file of one row, whose bytes are given, with chunks before its pixels."""
+    width = len(row) * 8 // depth // {0: 1, 2: 3}[colour]
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0))
+    pixels = png_chunk(b"IDAT", zlib.compress(b"\x00" + row))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + pixels + png_chunk(b"IEND")

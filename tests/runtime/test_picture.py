@@ -1,6 +1,7 @@
 """Decoding: which files become which levels, and which are refused before anything is decoded."""
 
 import io
+import subprocess
 import sys
 from unittest.mock import patch
 
@@ -9,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from runtime.image_samples import file_of, jpeg_header, picture, png_header
+from runtime.image_samples import file_of, jpeg_header, picture, png_chunk, png_header, png_of
 
 from edgeml.errors import RequirementError
-from edgeml.runtime.picture import PictureDecoder, Refusal, encoded, picture_size
+from edgeml.runtime.picture import PictureDecoder, encoded
+from edgeml.runtime.picture_header import Refusal, picture_size
 
 LEVELS = picture(0, np.random.default_rng(0))
 decode = PictureDecoder(max_pixels=10_000, exif=True)
@@ -117,3 +119,59 @@ def test_the_header_says_the_size(width, height, kind):
 def test_without_pillow_the_remedy_is_said():
     with patch.dict(sys.modules, {"PIL": None}), pytest.raises(RequirementError, match=r"edgeml\[images\]"):
         PictureDecoder(max_pixels=1, exif=True)
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "row", "clear", "wanted"),
+    [
+        (1, 0, b"\xa5", b"\x00\x01", [[255] * 3 + [0], [0] * 3 + [255]]),
+        (2, 0, b"\x1b", b"\x00\x02", [[0] * 3 + [255], [85] * 3 + [255], [170] * 3 + [0], [255] * 4]),
+        (4, 0, b"\x1f", b"\x00\x01", [[17] * 3 + [0], [255] * 4]),
+        (8, 0, b"\x05\x07", b"\x00\x05", [[5] * 3 + [0], [7] * 3 + [255]]),
+        (16, 0, b"\x05\x07\x05\x08", b"\x05\x07", [[5] * 3 + [0], [5] * 3 + [255]]),
+        (8, 2, b"\x01\x02\x03\x01\x02\x04", b"\x00\x01\x00\x02\x00\x03", [[1, 2, 3, 0], [1, 2, 4, 255]]),
+        (16, 2, b"\x01\x09\x02\x09\x03\x09" + bytes(6), b"\x01\x09\x02\x09\x03\x09", [[1, 2, 3, 0], [0, 0, 0, 255]]),
+    ],
+)
+def test_a_level_or_colour_that_is_called_transparent_has_no_alpha(depth, colour, row, clear, wanted):
+    got = decode(png_of(depth, colour, row, png_chunk(b"tRNS", clear)))
+    assert got.shape[2] == 4 and got[0, : len(wanted)].tolist() == wanted
+    assert decode(png_of(depth, colour, row)).shape[2:] == ((3,) if colour else ())
+
+
+@pytest.mark.parametrize("error", [ImportError("no module"), OSError(24, "Too many open files"), MemoryError()])
+def test_what_is_no_fault_of_the_picture_is_no_refusal(error):
+    for where in ("PIL.Image.open", "PIL.Image.Image.getexif"):
+        with patch(where, side_effect=error), pytest.raises(type(error)):
+            decode(file_of(LEVELS))
+
+
+FIRST_DECODED = """
+import io, sys
+from pathlib import Path
+from edgeml.runtime.picture import PictureDecoder
+decode = PictureDecoder(max_pixels=10_000, exif=True)
+files = [Path(name).read_bytes() for name in sys.argv[1:]]
+before = set(sys.modules)
+print([getattr(decode(file), "shape", None) for file in files], sorted(set(sys.modules) - before))
+"""
+
+
+def test_nothing_is_imported_once_the_decoder_is_there(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    frames = [Image.fromarray(LEVELS), Image.fromarray(255 - LEVELS)]
+    files = {
+        "turned.png": file_of(LEVELS, "PNG", exif=exif),
+        "turned.jpg": file_of(LEVELS, "JPEG", exif=exif),
+        "several.jpg": file_of(frames[0], "MPO", save_all=True, append_images=frames[1:]),
+        "palette.png": file_of(frames[0].quantize(16), transparency=0),
+        "printed.jpg": file_of(frames[0].convert("CMYK"), "JPEG"),
+    }
+    for name, file in files.items():
+        (tmp_path / name).write_bytes(file)
+    ran = [sys.executable, "-c", FIRST_DECODED, *(str(tmp_path / name) for name in files)]
+    out = subprocess.run(ran, capture_output=True, text=True, check=True).stdout
+    height, width = LEVELS.shape[:2]
+    shapes = [(width, height, 3), (width, height, 3), (height, width, 3), (height, width, 4), (height, width, 3)]
+    assert out.strip() == f"{shapes} []"
