@@ -126,7 +126,7 @@ def picture_files(pictures: Any, spec: ImageSpec, *, what: str) -> NDArray[Any]:
         levels = decoder(file)
         refusal = levels if isinstance(levels, Refusal) else program.put(levels, finished)
         if refusal is not None:
-            raise BuildError(f"{where}: {refusal.code.replace('_', ' ')}: {refusal.got}")
+            raise BuildError(f"{where}: {spec.complaint(refusal.code, refusal.got)}")
         files[number] = file
     return files
 

@@ -140,10 +140,11 @@ class PictureProgram:
             elif isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
                 levels = picture
             else:
-                levels = Refusal("wrong_type", f"{type(picture).__name__}; give file bytes or a uint8 array")
+                what = type(picture).__name__
+                raise BuildError(f"picture {number}: wrong type: {what}; give a file's bytes or a uint8 array")
             refusal = levels if isinstance(levels, Refusal) else self.put(levels, finished)
             if refusal is not None:
-                raise BuildError(f"picture {number}: {refusal.code.replace('_', ' ')}: {refusal.got}")
+                raise BuildError(f"picture {number}: {self.spec.complaint(refusal.code, refusal.got)}")
             shaped = finished.reshape(self.spec.height, self.spec.width, -1)
             row = np.stack([of[shaped[..., at]] for at, of in enumerate(table)], axis=0 if self._planar else -1)
             rows.append(row.reshape(-1))

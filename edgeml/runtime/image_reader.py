@@ -78,16 +78,6 @@ class ImageReader:
         self._kernel = FrameReader(
             tuple((name, 0, -np.inf, np.inf, False, False, (), 0) for name in derived), True, MAX_VIOLATIONS
         )
-        spec = program.spec
-        most = f"of at most {spec.max_pixels} pixels"
-        self._expected = {
-            "": schema.feature(self._name).expected,
-            "not_base64": "base64 (RFC 4648) of a PNG or JPEG file, with padding and nothing around it",
-            "not_a_picture": "a whole PNG or JPEG file",
-            "too_many_pixels": f"a picture {most}; send a smaller one",
-            "wrong_shape": "uint8 [height, width] or [height, width, 1, 3 or 4]",
-            "too_small": f"a picture that holds the crop {list(spec.crop or ())}",
-        }
 
     def new_frame(self, capacity: int = 1) -> Frame:
         """An empty Frame for this schema; it grows as needed."""
@@ -250,23 +240,26 @@ class ImageReader:
         for row, source in enumerate(sources):
             if source is None:
                 continue
-            levels = self._decoder(source) if isinstance(source, bytes) else source
-            if isinstance(levels, np.ndarray) and levels.dtype != np.uint8:
-                levels = Refusal("wrong_type", f"an array of {levels.dtype}")
-            refusal = levels if isinstance(levels, Refusal) else None
-            if isinstance(levels, np.ndarray):
-                pixels += levels.shape[0] * levels.shape[1] if levels.ndim > 1 else 0
+            size_of = self._decoder.size(source) if isinstance(source, bytes) else _size(source)
+            refusal = size_of if isinstance(size_of, Refusal) else None
+            if not isinstance(size_of, Refusal):
+                # Counted before it is decoded, and also where decoding fails: failing late costs as much.
+                pixels += size_of[0] * size_of[1]
                 if bounded and pixels > MAX_DECODED_PIXELS and row:
                     raise RequestError(
                         f"the pictures of one request have more than {MAX_DECODED_PIXELS} pixels; send them in several",
                         code="too_many_pixels",
                         field=self._name,
                     )
-                refusal = self._program.put(levels, pictures[good], numbers[good])
+                levels = self._decoder.levels(source, size_of) if isinstance(source, bytes) else source
+                if isinstance(levels, Refusal):
+                    refusal = levels
+                else:
+                    refusal = self._program.put(levels, pictures[good], numbers[good])
             if refusal is None:
                 good += 1
             else:
-                expected = self._expected.get(refusal.code, self._expected[""])
+                expected = self._program.spec.expected(refusal.code)
                 violations.append(Violation(row, self._name, refusal.code, expected, refusal.got))
         if violations and not partial:
             raise SchemaError(sorted(violations, key=_row)[: self._max_violations])
@@ -282,7 +275,7 @@ class ImageReader:
     def _of_picture(self, violations: Any) -> list[Violation]:
         """Violations of the text as those of a picture."""
         return [
-            replace(each, expected=self._expected[""])
+            replace(each, expected=self._program.spec.expected(each.code))
             if each.field == self._name and each.code != "duplicate_field"
             else each
             for each in violations
@@ -307,6 +300,15 @@ def record_reader(
     if pictures is None:
         return RecordReader(schema, max_rows=max_rows, max_violations=max_violations)
     return ImageReader(schema, pictures, max_rows=max_rows, max_violations=max_violations)
+
+
+def _size(source: NDArray[np.uint8] | Refusal) -> tuple[int, int] | Refusal:
+    """Width and height of levels; an array of another shape has none, and is refused where it is finished."""
+    if isinstance(source, Refusal):
+        return source
+    if source.dtype != np.uint8:
+        return Refusal("wrong_type", f"an array of {source.dtype}")
+    return (source.shape[1], source.shape[0]) if source.ndim > 1 else (0, 0)
 
 
 def _row(violation: Violation) -> int:

@@ -124,6 +124,30 @@ class ImageSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         ]
         return Schema(features=(Feature(name=self.name, kind="image"), *derived))
 
+    def expected(self, code: str) -> str:
+        """What was expected, in words, of a picture that is refused.
+
+        Args:
+            code: The refusal's.
+        """
+        words = {
+            "not_base64": "base64 (RFC 4648) of a PNG or JPEG file, with padding and nothing around it",
+            "not_a_picture": "a whole PNG or JPEG file",
+            "too_many_pixels": f"a picture of at most {self.max_pixels} pixels; send a smaller one",
+            "wrong_shape": "uint8 [height, width] or [height, width, 1, 3 or 4]",
+            "too_small": f"a picture that holds the crop {list(self.crop or ())}",
+        }
+        return words.get(code) or Feature(name=self.name, kind="image").expected
+
+    def complaint(self, code: str, got: str) -> str:
+        """One line that says why a picture is refused, and what was expected.
+
+        Args:
+            code: The refusal's.
+            got: What came instead.
+        """
+        return f"{code.replace('_', ' ')}: {got}; expected {self.expected(code)}"
+
     def table(self) -> NDArray[np.float64]:
         """What each level of each channel becomes: float64 [channels, 256]."""
         levels = np.arange(256, dtype=np.float64)

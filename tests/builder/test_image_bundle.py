@@ -147,7 +147,8 @@ def test_an_onnx_model_that_does_not_fit_is_refused(model, more, message):
         ([PICTURES[0][..., :2]], "picture 0: shape"),
         ([b"GIF89a"], "not a picture"),
         (["nowhere.png"], "cannot be read"),
-        ([np.zeros((300, 300), np.uint8)], "too many pixels"),
+        ([b"GIF89a"], "expected a whole PNG or JPEG file"),
+        ([np.zeros((300, 300), np.uint8)], "too many pixels: 300 x 300 pixels; expected a picture of at most 40000"),
     ],
 )
 def test_pictures_that_cannot_be_taken_are_named(pictures, message):

@@ -14,6 +14,7 @@ from edgeml.errors import BundleError, RequestError, SchemaError
 from edgeml.runtime import image_reader
 from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.runtime.file_check import FileCheck
+from edgeml.runtime.picture import PictureDecoder
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.record_file import Item
 
@@ -144,6 +145,23 @@ def test_a_request_is_bounded_whatever_it_unpacks_to(predictor):
             with pytest.raises(RequestError, match="send them in several") as caught:
                 ask()
             assert (caught.value.code, caught.value.field) == ("too_many_pixels", "image")
+        # Pictures that fail while they are decoded have cost as much; one whose header is refused costs nothing.
+        for cut in (
+            file_of(np.zeros((200, 200), np.uint8))[:-30],
+            file_of(np.zeros((200, 200), np.uint8), "JPEG")[:-9],
+        ):
+            late = base64.b64encode(cut).decode()
+            body_of_late = json.dumps({"records": [{"image": late}] * 5, "partial": True}).encode()
+            with pytest.raises(RequestError, match="send them in several"):
+                predictor.predict_json(body_of_late)
+        huge = base64.b64encode(png_header(65535, 65535)).decode()
+        body_of_huge = json.dumps({"records": [{"image": huge}] * 5 + [{"image": flat}], "partial": True}).encode()
+        assert len(predictor.predict_json(body_of_huge)[1]) == 1
+        # The one that would be too much is not decoded first.
+        with patch.object(PictureDecoder, "levels", autospec=True, side_effect=PictureDecoder.levels) as decoded:
+            with pytest.raises(RequestError, match="send them in several"):
+                predictor.predict_json(body)
+            assert decoded.call_count == 2
         # A caller's own objects are his own.
         assert len(predictor.predict_many([{"image": flat}] * 5)) == 5
     with patch.object(image_reader, "MAX_FINISHED_BYTES", 3 * 144):

@@ -71,6 +71,25 @@ def test_rows_are_what_one_would_write():
 
 
 @pytest.mark.parametrize(
+    "picture, message",
+    [
+        (
+            np.zeros((4, 5, 3), np.uint8),
+            r"picture 0: too small: 5 x 4 pixels; expected .* holds the crop \[0, 0, 6, 4\]",
+        ),
+        (np.zeros((20, 20), np.uint8), "picture 0: too many pixels: 20 x 20 pixels; expected .* at most 300 pixels"),
+        (np.zeros((4, 5, 2), np.uint8), r"picture 0: wrong shape: shape \[4, 5, 2\]; expected uint8 \[height, width\]"),
+        (b"GIF89a", "picture 0: not a picture: 6 bytes .*; expected a whole PNG or JPEG file"),
+        ([1], "picture 0: wrong type: list; give a file's bytes or a uint8 array"),
+    ],
+)
+def test_a_picture_that_cannot_be_taken_says_what_was_expected(picture, message):
+    spec = ImageSpec(width=6, height=4, crop=(0, 0, 6, 4), max_pixels=300)
+    with pytest.raises(BuildError, match=message):
+        image_rows(spec, [picture])
+
+
+@pytest.mark.parametrize(
     "more, message",
     [
         ({"width": 0}, "width"),
