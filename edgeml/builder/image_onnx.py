@@ -3,7 +3,8 @@
 1. The graph gets the runtime's door: its input [N, channels, height, width] (or [N, height, width, channels]) becomes
    ``dense`` [N, numbers] by a Reshape, behind it a Cast where the model takes another type, and its output becomes
    ``scores`` or ``value``.
-2. Scores that are no shares (rows that do not add up to 1) are taken as logits: a Softmax is added.
+2. Scores that are no shares (rows that do not add up to 1) are taken as logits: a Softmax is added. One score behind a
+   Sigmoid is the probability p of the second of two labels: it becomes [1 - p, p].
 3. What judges the bundle is ONNX's own reference implementation, run on the same rows.
 """
 
@@ -33,6 +34,8 @@ COMPARED = 64
 BLOCK = 32
 DENSE = "dense"
 _SHARES = 1e-3
+# Nodes that leave every number as it is.
+_FORMS = {"Identity", "Reshape", "Flatten", "Cast"}
 _TYPES = {
     TensorProto.FLOAT: np.float32,
     TensorProto.DOUBLE: np.float64,
@@ -174,14 +177,36 @@ def onnx_pictures(
     width = int(np.prod(spec.shape))
     if labels is None:
         return OnnxPictureRegressor(made, width, answers.shape[1])
+    if answers.shape[1] == 1:
+        _check_pair(named.graph, answer.name, labels)
+        made = _with_door(named, given, answer.name, wanted, spec, scores="pair")
+        return OnnxPictureClassifier(made, width, [plain_label(label) for label in labels])
     if len(labels) != answers.shape[1] or len({str(label) for label in labels}) != len(labels):
         raise BuildError(
             f"the ONNX model gives {answers.shape[1]} scores; give as many distinct labels, not {len(labels)}"
         )
     shares = np.abs(answers.sum(axis=1) - 1.0).max() < _SHARES and answers.min() >= 0.0
     if not shares:
-        made = _with_door(named, given, answer.name, wanted, spec, softmax=True)
+        made = _with_door(named, given, answer.name, wanted, spec, scores="softmax")
     return OnnxPictureClassifier(made, width, [plain_label(label) for label in labels])
+
+
+def _check_pair(graph: Any, answer: str, labels: Sequence[Any]) -> None:
+    """Checks that one score is the probability of the second of two labels."""
+    if len(labels) != 2 or str(labels[0]) == str(labels[1]):
+        raise BuildError(
+            f"the ONNX model gives one score; give two distinct labels, not {list(labels)!r:.80}: the score is the "
+            "probability of the second"
+        )
+    made_by = {output: node for node in graph.node for output in node.output}
+    node = made_by.get(answer)
+    while node is not None and node.op_type in _FORMS:
+        node = made_by.get(node.input[0])
+    if node is None or node.op_type != "Sigmoid":
+        raise BuildError(
+            "the ONNX model gives one score, and it is no probability (no Sigmoid gives it); export the model with a "
+            "Sigmoid at its end, with one score for each label, or without labels as one that gives a number"
+        )
 
 
 def _check_input(given: Any, spec: ImageSpec) -> None:
@@ -202,8 +227,8 @@ def _check_input(given: Any, spec: ImageSpec) -> None:
         )
 
 
-def _with_door(model: Any, given: Any, answer: str, wanted: str, spec: ImageSpec, *, softmax: bool = False) -> Any:
-    """The model between ``dense`` and ``scores`` or ``value``."""
+def _with_door(model: Any, given: Any, answer: str, wanted: str, spec: ImageSpec, *, scores: str = "") -> Any:
+    """The model between ``dense`` and ``scores`` or ``value``; scores may become ``softmax`` or a ``pair``."""
     graph = onnx.GraphProto()
     graph.CopyFrom(model.graph)
     kind = given.type.tensor_type.elem_type
@@ -217,9 +242,15 @@ def _with_door(model: Any, given: Any, answer: str, wanted: str, spec: ImageSpec
     if out_kind != TensorProto.FLOAT:
         last.append(helper.make_node("Cast", [at], ["edgeml_answer"], to=TensorProto.FLOAT))
         at = "edgeml_answer"
-    if softmax:
+    constants = [*graph.initializer, shape]
+    if scores == "softmax":
         last.append(helper.make_node("Softmax", [at], ["edgeml_shares"], axis=-1))
         at = "edgeml_shares"
+    if scores == "pair":
+        constants.append(helper.make_tensor("edgeml_one", TensorProto.FLOAT, [1], [1.0]))
+        last.append(helper.make_node("Sub", ["edgeml_one", at], ["edgeml_first"]))
+        last.append(helper.make_node("Concat", ["edgeml_first", at], ["edgeml_pair"], axis=1))
+        at = "edgeml_pair"
     last.append(helper.make_node("Identity", [at], [wanted]))
     width = int(np.prod(spec.shape))
     sizes = [
@@ -230,10 +261,12 @@ def _with_door(model: Any, given: Any, answer: str, wanted: str, spec: ImageSpec
         [*first, *graph.node, *last],
         "edgeml",
         [helper.make_tensor_value_info(DENSE, TensorProto.FLOAT, ["N", width])],
-        [helper.make_tensor_value_info(wanted, TensorProto.FLOAT, ["N", *sizes[1:]])],
-        [*graph.initializer, shape],
+        [helper.make_tensor_value_info(wanted, TensorProto.FLOAT, ["N", *([2] if scores == "pair" else sizes[1:])])],
+        constants,
     )
-    rewritten = helper.make_model(made, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    # Before version 4 every initializer had to be an input too; here ``dense`` is the only one.
+    version = max(model.ir_version, 4)
+    rewritten = helper.make_model(made, opset_imports=list(model.opset_import), ir_version=version)
     rewritten.functions.extend(model.functions)
     try:
         onnx.checker.check_model(rewritten)

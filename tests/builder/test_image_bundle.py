@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from runtime.image_samples import SPEC, data, disks, file_of
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -25,7 +26,9 @@ CHW = ImageSpec(width=8, height=6, layout="chw", scale=1 / 255)
 NAMES = {"name": "disks", "version": "1"}
 
 
-def network(*, kind=TensorProto.FLOAT, softmax=False, value=False, batch="N", channels=3, answer="logits"):
+def network(
+    *, kind=TensorProto.FLOAT, softmax=False, value=False, batch="N", channels=3, answer="logits", last=(), old=False
+):
     """Two means of each channel by a convolution, and a sum of them for each colour."""
     random = np.random.default_rng(0)
     kernel = random.normal(0, 0.1, (4, channels, 3, 3)).astype(np.float32)
@@ -37,21 +40,25 @@ def network(*, kind=TensorProto.FLOAT, softmax=False, value=False, batch="N", ch
         helper.make_node("Relu", ["seen"], ["lit"]),
         helper.make_node("GlobalMaxPool", ["lit"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["sums" if softmax else answer]),
+        helper.make_node("MatMul", ["flat", "weights"], ["sums" if softmax or last else answer]),
     ]
+    for number, name in enumerate(last):
+        made = answer if number == len(last) - 1 else f"last_{number}"
+        nodes.append(helper.make_node(name, [f"last_{number - 1}" if number else "sums"], [made]))
     if softmax:
         nodes.append(helper.make_node("Softmax", ["sums"], [answer], axis=-1))
-    graph = helper.make_graph(
-        nodes,
-        "disks",
-        [helper.make_tensor_value_info("photo", kind, [batch, channels, 6, 8])],
-        [helper.make_tensor_value_info(answer, TensorProto.FLOAT, [batch, 1 if value else 3])],
-        [
-            numpy_helper.from_array(kernel, "kernel"),
-            numpy_helper.from_array(weights[:, :1] if value else weights, "weights"),
-        ],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    constants = [
+        numpy_helper.from_array(kernel, "kernel"),
+        # Of one number: red is above 0.
+        numpy_helper.from_array(weights[:, :1] - weights[:, 1:2] if value else weights, "weights"),
+    ]
+    inputs = [helper.make_tensor_value_info("photo", kind, [batch, channels, 6, 8])]
+    if old:  # IR version 3: each constant is an input as well
+        inputs += [helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in constants]
+    outputs = [helper.make_tensor_value_info(answer, TensorProto.FLOAT, [batch, 1 if value else 3])]
+    graph = helper.make_graph(nodes, "disks", inputs, outputs, constants)
+    versions = {"opset_imports": [helper.make_opsetid("", 8 if old else 17)], "ir_version": 3 if old else 8}
+    return helper.make_model(graph, **versions).SerializeToString()
 
 
 def build(pipeline, pictures=PICTURES[:60], colours=COLOURS[:60], **more):
@@ -99,8 +106,6 @@ def test_an_onnx_model_that_takes_pictures(kind, softmax, tmp_path):
     answer = predictor.predict({"image": PICTURES[0]})
     assert sum(answer.scores.values()) == pytest.approx(1.0, abs=1e-5)
     # The same question to the model as it came.
-    from onnx.reference import ReferenceEvaluator
-
     rows = image_rows(spec, PICTURES[:9]).reshape(9, 3, 6, 8)
     wanted = ReferenceEvaluator(onnx.load(path)).run(None, {"photo": rows.astype("u1" if kind == 2 else "f4")})[0]
     got = predictor.predict_many([{"image": each} for each in PICTURES[:9]])
@@ -118,6 +123,45 @@ def test_any_name_will_do(answer, softmax):
 def test_an_onnx_model_that_gives_a_number():
     predictor = Predictor.from_bundle(build(network(value=True), colours=np.arange(60.0), image=CHW))
     assert isinstance(predictor.predict({"image": PICTURES[0]}).value, float)
+
+
+@pytest.mark.parametrize("last", [["Sigmoid"], ["Sigmoid", "Flatten", "Identity"]])
+def test_one_probability_is_that_of_the_second_of_two_labels(last):
+    model = network(value=True, last=last)
+    bundle = build(model, colours=None, image=CHW, labels=["other", "red"])
+    assert bundle.config["parity"]["flips"] == 0
+    rows = image_rows(CHW, PICTURES[:60]).reshape(60, 3, 6, 8).astype("f4")
+    wanted = ReferenceEvaluator(onnx.load_from_string(model)).run(None, {"photo": rows})[0][:, 0]
+    answers = Predictor.from_bundle(bundle).predict_many([{"image": each} for each in PICTURES[:60]])
+    assert {answer.label for answer in answers} == {"other", "red"}
+    assert [answer.label for answer in answers] == [["other", "red"][int(p > 0.5)] for p in wanted]
+    np.testing.assert_allclose([answer.scores["red"] for answer in answers], wanted, atol=1e-5)
+    np.testing.assert_allclose([answer.scores["other"] for answer in answers], 1 - wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "last, labels, message",
+    [
+        (["Sigmoid"], ["red"], "one score; give two distinct labels, not .'red'."),
+        (["Sigmoid"], ["red", "red"], "one score; give two distinct labels"),
+        (["Sigmoid"], LABELS, "one score; give two distinct labels, not .'red', 'green'"),
+        ((), ["other", "red"], "no probability .* Sigmoid at its end"),
+        (["Sigmoid", "Exp"], ["other", "red"], "no probability"),
+    ],
+)
+def test_one_score_that_fits_no_labels_is_refused(last, labels, message):
+    with pytest.raises(BuildError, match=message):
+        build(network(value=True, last=last), colours=None, image=CHW, labels=labels)
+
+
+def test_an_onnx_model_of_an_old_version_is_taken():
+    old = build(network(old=True), image=CHW, labels=LABELS)
+    assert old.config["parity"]["flips"] == 0
+    answers = [
+        Predictor.from_bundle(each).predict({"image": PICTURES[0]})
+        for each in (old, build(network(), image=CHW, labels=LABELS))
+    ]
+    assert answers[0].scores == pytest.approx(answers[1].scores, abs=1e-6)
 
 
 @pytest.mark.parametrize(
