@@ -20,10 +20,13 @@ class GrowingTree:
 
     Args:
         dtype: The numbers that are compared, ``float32`` or ``float64``: it says what lies right below a bound.
+        cuts_to_zero: Whether a number between -1 and 0 is category 0, as where the library cuts off what follows the
+            point before it asks whether the number is below 0; otherwise no number below 0 is a category.
     """
 
-    def __init__(self, dtype: Any = np.float64) -> None:
+    def __init__(self, dtype: Any = np.float64, *, cuts_to_zero: bool = False) -> None:
         self._dtype = np.dtype(dtype).type
+        self._cuts_to_zero = cuts_to_zero
         self._nodes: list[list[Any]] = []
 
     def __len__(self) -> int:
@@ -53,6 +56,8 @@ class GrowingTree:
         bounds: list[float] = []
         for member in sorted(set(members)):
             start, end = self.below(member), self.below(member + 1)
+            if member == 0 and self._cuts_to_zero:
+                start = -1.0
             if bounds and bounds[-1] == start:
                 bounds[-1] = end
             else:

@@ -57,7 +57,8 @@ def bernoulli(graph: Graph, estimator: Any, x: Tensor) -> Classified:
 @writes("classifier", "CategoricalNB")
 def categorical(graph: Graph, estimator: Any, x: Tensor) -> Classified:
     """One table of log probabilities a feature; an unknown category gives no finite answer."""
-    whole = graph.call("Floor", x)
+    # Cut towards zero, as numpy makes whole numbers: -0.5 is category 0.
+    whole = graph.mul(graph.call("Sign", x), graph.call("Floor", graph.call("Abs", x)))
     parts = []
     for column, table in enumerate(estimator.feature_log_prob_):
         member = graph.number(graph.compare("Equal", graph.columns(whole, [column]), np.arange(table.shape[1]) * 1.0))

@@ -3,7 +3,8 @@
 1. LightGBM compares float64 and adds in float64, so X is not rounded to float32.
 2. A missing value goes by the node's ``missing_type``: ``NaN`` sends it the node's own way, ``None`` takes it for 0,
    ``Zero`` sends it, and every zero, the node's own way (src/io/tree.h, NumericalDecision).
-3. A categorical split asks for the whole part of x; missing values go right (CategoricalDecision).
+3. A categorical split asks for the whole part of x, cut towards zero, so that -0.5 is category 0; missing values and
+   what is negative then go right (CategoricalDecision).
 4. An early-stopped model is dumped as far as ``best_iteration_``, which is as far as ``predict`` goes.
 """
 
@@ -25,7 +26,7 @@ EXPONENTIAL = {"poisson", "gamma", "tweedie"}
 
 
 def _nodes(root: dict[str, Any], target: int, width: int) -> Tree:
-    tree = GrowingTree()
+    tree = GrowingTree(cuts_to_zero=True)
     waiting = [(tree.reserve(), root)]
     while waiting:
         at, node = waiting.pop()
@@ -51,7 +52,10 @@ def _missing_left(node: dict[str, Any], threshold: float) -> bool:
     if node["missing_type"] == "NaN":
         return default
     if node["missing_type"] == "Zero" and (threshold >= ZERO) != default:
-        raise Unwritable("LightGBM with zero_as_missing=True, where zeros go another way than their neighbours")
+        raise Unwritable(
+            "LightGBM with zero_as_missing=True, where zeros go another way than their neighbours; fit it without, "
+            "with NaN in place of the zeros that stand for missing values"
+        )
     return default if node["missing_type"] == "Zero" else threshold >= 0.0
 
 

@@ -3,8 +3,8 @@
 1. XGBoost keeps and compares float32: X is rounded to float32, and x < bound becomes x <= the float32 right below.
 2. It adds leaves in float32, one after the other; the graph adds them in float64. Scores differ by a few units of
    float32, which parity holds to the tolerance.
-3. A categorical split sends its categories right; negative and unknown ones go left (src/common/categorical.h), missing
-   ones the node's own way.
+3. A categorical split sends its categories right; unknown ones and whatever is below 0 go left (InvalidCat and Decision
+   in src/common/categorical.h), missing ones the node's own way.
 4. ``base_score`` is kept behind the link: its logit or logarithm is what the trees are added to.
 5. An early-stopped model ends with ``best_iteration``, as ``predict`` does.
 """
@@ -33,8 +33,6 @@ IDENTITY = {
     "multi:softprob",
     "multi:softmax",
 }
-# OutOfRangeCat in src/common/categorical.h: no category lies beyond.
-LARGEST_CATEGORY = 1 << 24
 
 
 def _tree(dump: dict[str, Any], target: int, width: int) -> Tree:
@@ -110,7 +108,9 @@ def classifier(graph: Graph, estimator: Any, x: Tensor) -> Classified:
     raw, objective = _raw(graph, estimator, x)
     if objective in LOGISTIC:
         positive = graph.call("Sigmoid", raw)
-        return Classified(graph.label_if("Greater", positive, 0.5), two_probabilities(graph, positive))
+        # XGBoost's probability is a float32: one a hair above one half is one half, and that is the first class.
+        label = graph.label_if("Greater", graph.float32_rounded(positive), 0.5)
+        return Classified(label, two_probabilities(graph, positive))
     if objective.startswith("multi:"):
         return Classified(graph.argmax(raw), graph.softmax(raw))
     raise Unwritable(f"{type(estimator).__name__} with objective {objective!r}")

@@ -6,7 +6,8 @@
    the splits of trees and the borders of every other model.
 3. ``split``: held-out rows with one number in the middle of two values next to each other in the data, where trees put
    their thresholds; ``jitter``: held-out rows a few units of float32's last place away.
-4. ``missing`` and ``unseen``: where the schema allows them; ``edge``: zeros, smallest, largest and huge numbers.
+4. ``missing`` and ``unseen``: where the schema allows them; ``edge``: zeros, smallest, largest and huge numbers, and
+   -0.5 in the place of whole numbers, which may be a booster's categories: each library has its own rule for it.
 
 Every row passes through the training data's own form once, so that a float32 or integer column holds what it can hold.
 All choices are random with a fixed seed: the same pipeline gives the same rows.
@@ -247,6 +248,10 @@ def _edge(features: Sequence[Feature], held_out: Sequence[Record], random: np.ra
         feature = list(extremes)[int(random.integers(len(extremes)))]
         value = _within(feature, extremes[feature][int(random.integers(5))])
         rows.append({**held_out[int(random.integers(len(held_out)))], feature.name: value})
+    codes = [feature for feature in numbers if feature.kind == "number" and _holds_codes(columns[feature.name])]
+    for number in range(max(EDGE_ROWS, len(codes)) if codes else 0):
+        feature = codes[number % len(codes)]
+        rows.append({**held_out[int(random.integers(len(held_out)))], feature.name: _within(feature, -0.5)})
     for feature in features:
         if feature.kind == "category":
             for level in (feature.levels or ())[:32]:
@@ -255,3 +260,9 @@ def _edge(features: Sequence[Feature], held_out: Sequence[Record], random: np.ra
             for truth in (False, True):
                 rows.append({**held_out[int(random.integers(len(held_out)))], feature.name: truth})
     return rows
+
+
+def _holds_codes(values: Signal) -> bool:
+    """Whether numbers may be the codes of categories."""
+    known = values[~np.isnan(values)]
+    return bool(len(known)) and bool((known >= 0).all()) and bool((known == np.floor(known)).all())

@@ -13,7 +13,7 @@ from edgeml.builder.category_chains import GrowingTree
 from edgeml.builder.native_kernel import native_kernel
 from edgeml.builder.onnx_graph import DOUBLE, Graph
 from edgeml.builder.onnx_trees import sum_of_trees
-from edgeml.errors import UnsupportedError
+from edgeml.errors import ParityError, UnsupportedError
 from edgeml.runtime.native_session import NativeSession
 from edgeml.runtime.onnx_session import OnnxSession
 
@@ -28,6 +28,7 @@ FULL = np.nan_to_num(X)
 TWO = (FULL[:, 0] + np.isin(X[:, 2], [3, 4, 8]) > 0).astype(int)
 THREE = TWO + (FULL[:, 1] > 0.5)
 NUMBER = FULL[:, 0] * 3 + FULL[:, 3] ** 2
+AROUND_ZERO = np.random.default_rng(1).integers(-3, 4, X.shape).astype(float)
 TABLE = pd.DataFrame(X, columns=list("abcd"))
 CATEGORIES = {"enable_categorical": True, "feature_types": ["q", "q", "c", "q"]}
 QUIET = {"verbose": -1, "n_estimators": 20}
@@ -118,6 +119,10 @@ def test_an_early_stopped_model_is_shorter_than_it_was_fitted():
         (lambda: xgboost.XGBClassifier(booster="gblinear").fit(FULL, TWO), "booster='gbtree'"),
         (lambda: xgboost.XGBClassifier(missing=-1.0, n_estimators=5).fit(TABLE, TWO), "fit it with NaN"),
         (lambda: lightgbm.LGBMRegressor(linear_tree=True, **QUIET).fit(FULL, NUMBER), "linear_tree=True"),
+        (
+            lambda: lightgbm.LGBMClassifier(zero_as_missing=True, **QUIET).fit(AROUND_ZERO, AROUND_ZERO[:, 0] > -0.5),
+            "zero_as_missing=True.*fit it without, with NaN",
+        ),
         (lambda: lightgbm.LGBMRegressor(reg_sqrt=True, **QUIET).fit(TABLE, NUMBER), "sqrt"),
         (_xgboost("XGBClassifier", TWO, objective="binary:hinge"), "binary:hinge"),
     ],
@@ -127,11 +132,49 @@ def test_what_cannot_be_taken_is_named(make, said):
         edgeml.build(make(), TABLE, None, name="boosted", version="1")
 
 
+CODES = np.column_stack([RANDOM.integers(0, 9, 500), RANDOM.normal(size=500)]).astype(float)
+IN_SET = np.isin(CODES[:, 0], [0, 3, 4]).astype(int)
+BELOW_ZERO = np.array([[-0.5, 0.0], [-1.0, 0.0], [-1e-300, 0.0], [-0.999, 0.0], [-0.0, 0.0], [0.5, 0.0], [-1.5, 0.0]])
+OF_CODES = {
+    "lightgbm": lambda: lightgbm.LGBMClassifier(**QUIET, min_child_samples=5).fit(
+        CODES, IN_SET, categorical_feature=[0]
+    ),
+    "xgboost": lambda: xgboost.XGBClassifier(
+        n_estimators=5, enable_categorical=True, feature_types=["c", "q"], max_cat_to_onehot=1
+    ).fit(CODES, 1 - IN_SET),
+}
+
+
+@pytest.mark.parametrize("library", OF_CODES)
+def test_below_zero_each_library_has_its_own_categories(library):
+    model = OF_CODES[library]()
+    answers = model.predict(BELOW_ZERO)
+    assert len(set(answers.tolist())) == 2 and (answers[0] == answers[4]) == (library == "lightgbm")
+    bundle = edgeml.build(model, CODES, None, name="boosted", version="1")
+    _same(bundle, model, BELOW_ZERO)
+
+
+@pytest.mark.parametrize("library", OF_CODES)
+def test_parity_asks_below_zero(library, monkeypatch):
+    def wrong(*dtype, cuts_to_zero=False):
+        return GrowingTree(*dtype, cuts_to_zero=not cuts_to_zero)
+
+    monkeypatch.setattr(f"edgeml.builder.export_{library}.GrowingTree", wrong)
+    with pytest.raises(ParityError):
+        edgeml.build(OF_CODES[library](), CODES, None, name="boosted", version="1")
+
+
+def test_a_probability_that_xgboost_rounds_to_one_half_is_the_first_class():
+    model = xgboost.XGBClassifier(n_estimators=1, learning_rate=1e-8, base_score=0.5).fit(FULL, TWO)
+    assert set(model.predict(FULL).tolist()) == {0} and (model.predict_proba(FULL) == 0.5).any()
+    _same(edgeml.build(model, FULL, None, name="boosted", version="1"), model, FULL)
+
+
 @pytest.mark.parametrize("missing_inside", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_set_of_categories_asks_for_the_whole_part(dtype, missing_inside):
+@pytest.mark.parametrize(("dtype", "cuts_to_zero"), [("float32", False), ("float64", False), ("float64", True)])
+def test_a_set_of_categories_asks_for_the_whole_part(dtype, cuts_to_zero, missing_inside):
     members = {0, 1, 5, 7, 8}
-    tree = GrowingTree(dtype)
+    tree = GrowingTree(dtype, cuts_to_zero=cuts_to_zero)
     root, inside, outside = tree.reserve(), tree.reserve(), tree.reserve()
     tree.categories(root, 0, members, inside, outside, missing_inside=missing_inside)
     tree.leaf(inside, 1.0)
@@ -143,7 +186,13 @@ def test_a_set_of_categories_asks_for_the_whole_part(dtype, missing_inside):
     asked = np.concatenate([whole, below, whole + 0.5, [np.nan, np.inf, -np.inf]])
     asked = asked.astype(dtype).reshape(-1, 1)
     wanted = [
-        1.0 if (missing_inside if np.isnan(x) else np.isfinite(x) and (x >= 0 and int(x) in members)) else -1.0
+        1.0
+        if (
+            missing_inside
+            if np.isnan(x)
+            else np.isfinite(x) and (x > -1 if cuts_to_zero else x >= 0) and int(x) in members
+        )
+        else -1.0
         for x in asked[:, 0].tolist()
     ]
     assert OnnxSession.open(model).run({"dense": asked})["value"].ravel().tolist() == wanted
