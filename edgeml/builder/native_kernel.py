@@ -129,6 +129,8 @@ def translated(model: bytes, door: str) -> tuple[tuple[dict[str, Any], Numbers] 
 
 def _output(writer: _Writer, output: onnx.ValueInfoProto) -> dict[str, Any]:
     found = writer.columns(output.name)
+    if found.start < writer.width:
+        raise _Unknown("an answer that is the row itself")
     whole = output.type.tensor_type.elem_type == onnx.TensorProto.INT64
     return {
         "name": output.name,
@@ -164,15 +166,20 @@ def _cast(writer: _Writer, node: onnx.NodeProto) -> None:
 
 
 def _same(writer: _Writer, node: onnx.NodeProto) -> None:
-    """Squeeze, Reshape, Flatten: a column becomes a vector, and nothing else changes."""
+    """Squeeze, Reshape, Flatten, Identity: a column becomes a vector or the other way, and nothing else changes."""
     given = writer.columns(node.input[0])
     if node.op_type == "Reshape":
         shape = writer.constant(node.input[1]).tolist()
         if shape not in ([-1], [-1, 1], [-1, given.count], [0, given.count]):
             raise _Unknown(f"Reshape to {shape}")
         vector = shape == [-1]
+    elif node.op_type == "Flatten":
+        # To [N, what is left of it]; of a matrix -1 is the same axis, of a vector it would be [1, N].
+        if _attributes(node).get("axis", 1) not in ((1,) if given.vector else (1, -1)):
+            raise _Unknown("Flatten of the rows")
+        vector = False
     else:
-        vector = node.op_type == "Squeeze"
+        vector = given.vector or node.op_type == "Squeeze"
     if vector and given.count != 1:
         raise _Unknown(node.op_type)
     writer.memo[node.output[0]] = _Columns(given.start, given.count, vector)
@@ -390,6 +397,7 @@ _NODES: dict[str, Callable[[_Writer, onnx.NodeProto], None]] = {
     "Constant": _constant,
     "Div": _arithmetic("divide", ""),
     "Exp": _plain("exp"),
+    "Flatten": _same,
     "Gather": _gather,
     "Gemm": _gemm,
     "Greater": _arithmetic("above", ""),

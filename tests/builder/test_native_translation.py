@@ -111,10 +111,10 @@ def test_a_graph_with_other_nodes_gives_no_kernel():
     assert native_kernel(export_model(estimator, n_inputs=13, door="float64").model, "float64") is None
 
 
-def one_node(node: onnx.NodeProto, *constants: onnx.TensorProto) -> bytes:
+def nodes_of(nodes: list[onnx.NodeProto], *constants: onnx.TensorProto) -> bytes:
     dense = helper.make_tensor_value_info("dense", TensorProto.DOUBLE, ["N", 3])
     out = helper.make_tensor_value_info("value", TensorProto.DOUBLE, None)
-    graph = helper.make_graph([node], "one", [dense], [out], list(constants))
+    graph = helper.make_graph(nodes, "few", [dense], [out], list(constants))
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
@@ -132,6 +132,7 @@ def one_node(node: onnx.NodeProto, *constants: onnx.TensorProto) -> bytes:
         helper.make_node("ReduceSum", ["dense", "i"], ["value"]),
         helper.make_node("Reshape", ["dense", "i"], ["value"]),
         helper.make_node("Squeeze", ["dense"], ["value"]),
+        helper.make_node("Flatten", ["dense"], ["value"], axis=0),
         helper.make_node("Sin", ["dense"], ["value"]),
     ],
     ids=lambda node: node.op_type,
@@ -139,7 +140,38 @@ def one_node(node: onnx.NodeProto, *constants: onnx.TensorProto) -> bytes:
 def test_a_setting_that_the_kernel_does_not_have_gives_no_kernel(node):
     weights = helper.make_tensor("w", TensorProto.DOUBLE, [3, 3], [1.0] * 9)
     positions = helper.make_tensor("i", TensorProto.INT64, [2], [0, 1])
-    assert native_kernel(one_node(node, weights, positions), "float64") is None
+    assert native_kernel(nodes_of([node], weights, positions), "float64") is None
+
+
+SUMS = helper.make_node("ReduceSum", ["dense", "axes"], ["made"], keepdims=0)
+
+
+@pytest.mark.parametrize(
+    ("first", "axis", "shape"),
+    [
+        (helper.make_node("Exp", ["dense"], ["made"]), 1, (4, 3)),
+        (helper.make_node("Exp", ["dense"], ["made"]), -1, (4, 3)),
+        (SUMS, 1, (4, 1)),
+        # [1, N]: rows become columns, which no kernel has.
+        (SUMS, -1, None),
+        (SUMS, 0, None),
+    ],
+)
+def test_flatten_is_taken_where_rows_stay_rows(first, axis, shape):
+    flatten = helper.make_node("Flatten", ["made"], ["value"], axis=axis)
+    model = nodes_of([first, flatten], helper.make_tensor("axes", TensorProto.INT64, [1], [1]))
+    kernel = native_kernel(model, "float64")
+    assert (kernel is None) == (shape is None)
+    if kernel is not None:
+        rows = np.random.default_rng(0).normal(size=(4, 3))
+        got, want = (made.run({"dense": rows})["value"] for made in (NativeSession(*kernel), OnnxSession.open(model)))
+        assert got.shape == want.shape == shape
+        np.testing.assert_allclose(got, want, rtol=1e-14)
+
+
+@pytest.mark.parametrize("op", ["Flatten", "Identity"])
+def test_a_model_that_answers_the_row_itself_has_no_kernel(op):
+    assert native_kernel(nodes_of([helper.make_node(op, ["dense"], ["value"])]), "float64") is None
 
 
 def test_both_engines_answer_a_bundle_alike(penguins, penguins_bundle):
