@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,10 @@ class PictureDecoder:
         except Exception as error:  # Pillow and its decoders raise whatever they meet
             if _of_the_system(error):
                 raise
-            return Refusal("not_a_picture", f"a file that cannot be decoded: {str(error)[:80]}")
+            # Pillow's own words for this one hold the address of the stream.
+            unknown = isinstance(error, self._image.UnidentifiedImageError)
+            why = "its header cannot be read" if unknown else str(error)[:80]
+            return Refusal("not_a_picture", f"a file that cannot be decoded: {why}")
 
     def _turned(self, opened: Any) -> Any:
         try:
@@ -177,4 +181,6 @@ def _pillow() -> Any:
             "pictures are decoded by Pillow, which is not installed here; install it: pip install 'edgeml[images]'"
         ) from error
     Image.preinit()
+    # Of damaged EXIF and the like, in words of the file's own numbers: Python would keep each of them for good.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(Image|\w+ImagePlugin)$")
     return Image

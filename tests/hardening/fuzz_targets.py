@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import atheris
 import numpy as np
 from fuzz_numbers import far, floats, ints
+from fuzz_pictures import picture_files, picture_program, picture_specs, seeds
 from oracles.frame_oracle import NotStrict, read_records, rows_of, strict_json
 from oracles.rule_oracle import text_truth
 
@@ -460,6 +461,9 @@ TARGETS: dict[str, tuple[Callable[[], Target], list[bytes]]] = {
     ),
     "http_chunks": (http_chunks, [bytes(16) + b"5 ;a=b\r\nhello\r\n0\t\r\nx: y\r\n\r\nrest"]),
     "vectorizers": (vectorizers, [bytes(range(256)), "ΣΊΣΥΦΟΣ Ångström".encode() * 8]),
+    "picture_files": (picture_files, seeds()),
+    "picture_specs": (picture_specs, [bytes(range(256))]),
+    "picture_program": (picture_program, [bytes(range(256))]),
     "onnx_model": (onnx_model, [b"\x08\x08:\x10\n\x06\x12\x01y\x22\x01A"]),
 }
 

@@ -1,8 +1,10 @@
 """Decoding: which files become which levels, and which are refused before anything is decoded."""
 
 import io
+import struct
 import subprocess
 import sys
+import warnings
 from unittest.mock import patch
 
 import numpy as np
@@ -90,6 +92,24 @@ def test_a_bomb_is_refused_by_its_header(header):
 )
 def test_what_is_no_whole_picture_is_refused(file):
     assert decode(file).code == "not_a_picture"
+
+
+def test_a_file_without_a_readable_header_gets_the_same_answer_each_time():
+    file = file_of(LEVELS)
+    broken = file[:24] + b"\x63" + file[25:]  # no such depth
+    first, second = decode(broken), decode(broken)
+    assert first == second == Refusal("not_a_picture", "a file that cannot be decoded: its header cannot be read")
+
+
+def test_pillow_warns_of_no_picture():
+    # Each warning of a damaged EXIF block names other numbers, and Python keeps all of them.
+    damaged = [b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", tag, 2, 9000, 8000) for tag in range(1, 40)]
+    files = [file_of(LEVELS, "JPEG", exif=each + bytes(4)) for each in damaged]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        decoder = PictureDecoder(max_pixels=10_000, exif=True)
+        assert all(isinstance(decoder(file), np.ndarray) for file in files)
+    assert not caught
 
 
 def test_a_file_of_two_sizes_is_refused():
