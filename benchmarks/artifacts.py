@@ -61,6 +61,9 @@ def make_peers(folder: Path, say: Callable[[str], None]) -> None:
     documents, _, _ = workloads.w2_fitted()
     write("w2_pipeline.onnx", documents, [("text", StringTensorType([None, 1]))])
     np.save(folder / "w2_asked.npy", np.array(workloads.w2_asked()))
+    vectorizer = documents.named_steps["tfidfvectorizer"]
+    np.save(folder / "w2_terms.npy", vectorizer.get_feature_names_out().astype(str))
+    np.save(folder / "w2_idf.npy", vectorizer.idf_)
     regression, _, _ = workloads.w5_fitted()
     write("w5_model.onnx", regression, [("input", FloatTensorType([None, workloads.N_FEATURES]))])
     for name, bodies in (

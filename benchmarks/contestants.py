@@ -12,7 +12,13 @@ from benchmarks.measurement import UNWATCHED
 from benchmarks.servers import Recipe, free_port
 
 # Name in the table -> folder under benchmarks/peers
-PROBES = {"onnxruntime": "onnxruntime", "scikit-learn": "scikit_learn", "word finders": "word_finders"}
+PROBES = {
+    "onnxruntime": "onnxruntime",
+    "scikit-learn": "scikit_learn",
+    "word finders": "word_finders",
+    "tree compilers": "tree_compilers",
+    "tokenizers": "tokenizers",
+}
 PEER_SERVICES = {
     "w4": {
         "FastAPI": "fastapi",

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import report, word_workload, workloads
 from benchmarks.measurement import Findings, Measurement
+from benchmarks.text_rows import mark
 
 ROOT = Path(__file__).resolve().parents[2]
 ABOUT = {
@@ -95,6 +96,23 @@ def test_the_documents_of_w3_are_what_their_file_says():
     hits = [{words.index(word) for word in re.findall(r"\w+", text) if word in words} for text in documents]
     assert 0.3 < np.mean([bool(found) for found in hits]) < 0.7 and max(max(found, default=0) for found in hits) < 10
     assert word_workload.documents.__wrapped__() == documents
+
+
+def test_rows_of_documents_are_told_apart_by_terms_and_weights():
+    columns, values = np.array([7, 19_999, 30]), np.array([0.5, 0.25, 0.125])
+    whole = mark(columns, values)
+    assert whole == mark(columns[::-1].astype(np.int32), values[::-1] * (1 + 1e-15)), "order and last bits are free"
+    assert whole != mark(columns + 1, values) and whole != mark(columns, values + [0, 1e-5, 0])
+    assert whole != mark(columns[:2], values[:2]) and mark(columns[:0], values[:0]) != mark(columns[:1], values[:1])
+
+
+def test_peers_are_pinned_and_the_compiled_trees_are_the_judges_own():
+    pins = {}
+    for path in (ROOT / "benchmarks" / "peers").glob("*/requirements.txt"):
+        lines = path.read_text().splitlines()
+        assert lines and all(re.fullmatch(r"[\w.\[\],-]+==[\w.]+", each) for each in lines), path
+        pins[path.parent.name] = set(lines)
+    assert pins["scikit_learn"] < pins["tree_compilers"], "another scikit-learn may fit other trees"
 
 
 def test_the_readme_shows_the_last_whole_run():

@@ -9,6 +9,7 @@ import sklearn
 
 from benchmarks import workloads
 from benchmarks.probes.probe import Work, serve, walk
+from benchmarks.text_rows import mark
 
 
 def labels(pipeline: Any, table: pd.DataFrame) -> list[int]:
@@ -27,18 +28,23 @@ def batch(pipeline: Any, table: pd.DataFrame) -> Work:
     return Work(walk(pipeline.predict_proba, [table]), lambda: labels(pipeline, table), predictions=len(table))
 
 
-def documents() -> Work:
-    """One document a call, as a list of one text."""
+def documents() -> dict[str, Work]:
+    """One document a call, as a list of one text: the whole pipeline, and its vectorizer alone."""
     pipeline, _, _ = workloads.w2_fitted()
     asked = workloads.w2_asked()
-    return Work(
-        walk(pipeline.predict_proba, [[text] for text in asked]), lambda: [int(k) for k in pipeline.predict(asked)]
-    )
+    lists = [[text] for text in asked]
+    transform = pipeline[0].transform
+    return {
+        "w2_one": Work(walk(pipeline.predict_proba, lists), lambda: [int(k) for k in pipeline.predict(asked)]),
+        "w2_vectorizer": Work(
+            walk(transform, lists), lambda: [mark(row.indices, row.data) for row in map(transform, lists)]
+        ),
+    }
 
 
 def main() -> None:
     """Fits the pipelines and answers the runner."""
-    works: dict[str, Work] = {"w2_one": documents()}
+    works = documents()
     for model in ("lr", "trees"):
         pipeline, _, _ = workloads.w1_fitted(model)
         works[f"w1_{model}_one"] = one(pipeline, workloads.asked_table())
