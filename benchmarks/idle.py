@@ -14,13 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.measurement import Findings, Measurement, Say
+from benchmarks.measurement import BARE_THREAD, SHARE, Findings, Measurement, Say
 from benchmarks.swaps import Box
 
 SETTLE_S = 3.0
 IDLE_S = 20.0
-SHARE = "share of a core"
-FLOOR = "one bare thread that wakes as often"
 _SLEEPER = "import sys, time\nwhile True: time.sleep(float(sys.argv[1]))"
 
 
@@ -35,7 +33,7 @@ def measure(findings: Findings, *, folder: Path, root: Path, core: int, rounds: 
         rounds: How many rounds.
         say: Told what takes long.
     """
-    ours, floor = Measurement("idle", "edgeml", SHARE), Measurement("idle", FLOOR, SHARE)
+    ours, floor = Measurement("idle", "edgeml", SHARE), Measurement("idle", BARE_THREAD, SHARE)
     wakes: list[float] = []
     for number in range(rounds):
         say(f"idle, round {number + 1} of {rounds}")

@@ -12,6 +12,9 @@ Say = Callable[[str], None]
 
 # edgeml with nothing watched, beside which the cost of watching is seen.
 UNWATCHED = "edgeml, nothing watched"
+# What a machine takes for waking a thread at all, beside which idleness is seen.
+BARE_THREAD = "one bare thread that wakes as often"
+SHARE = "share of a core"
 
 
 @dataclass

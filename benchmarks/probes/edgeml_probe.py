@@ -67,9 +67,7 @@ def model_batch(session: NativeSession, matrix: np.ndarray) -> Work:
 
         return session.stream(len(given), outputs=WANTED, fill=fill)
 
-    return Work(
-        walk(call, [matrix]), lambda: [int(label) for label in call(matrix)["label"]], predictions=len(matrix)
-    )
+    return Work(walk(call, [matrix]), lambda: [int(label) for label in call(matrix)["label"]], predictions=len(matrix))
 
 
 def vectorizer(predictor: Any, records: list[dict[str, Any]]) -> Work:
