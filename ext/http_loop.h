@@ -34,7 +34,8 @@ typedef struct {
     http_lead lead;
     int epoll, listener, wake;
     int listens; /* the kernel reports new connections */
-    int links_most, links_count, lingering;
+    int links_most, lingering;
+    _Atomic int links_count; /* anybody may ask for it */
     int64_t now, scan_at, accept_at;
     int64_t head_ns, stall_ns;
     int64_t body_most, memory, memory_used;
