@@ -90,7 +90,6 @@ class Capture:
         self._policy = policy
         self._key = key
         self._now = now
-        self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._rows: deque[_Chosen] = deque()
         self._labels: deque[tuple[str, Any, float]] = deque()
@@ -98,6 +97,7 @@ class Capture:
         self._wake = threading.Event()
         self._ended = False
         self.sampler = sampler or Sampler(policy)
+        self._lock = self.sampler.lock
         self.dropped: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
         self.joined: Counter[str] = Counter()
@@ -121,10 +121,10 @@ class Capture:
         """
         with self._lock:
             source: Source | None = None
-            for row, chance in self.sampler.choose(len(answers)):
+            for row, easy in self.sampler.choose(len(answers)):
                 answer = answers[row]
                 hard = is_hard(answer.tier, answer.scores)
-                if not hard and not self.sampler.keeps_easy(chance):
+                if not hard and not easy:
                     continue
                 more = 0
                 if source is None:  # a body is kept once, for however many of its records
@@ -134,8 +134,8 @@ class Capture:
                     source = None if more else source
                     self.dropped[origin.digest] += 1
                     continue
-                kept_with = self._policy.candidate_chance * (1.0 if hard else chance)
-                self._rows.append(_Chosen(source, row, id_of(row), answer, kept_with, origin, self._now()))
+                chance = self._policy.candidate_chance if hard else self._policy.share
+                self._rows.append(_Chosen(source, row, id_of(row), answer, chance, origin, self._now()))
                 self._queued_bytes += more
             if len(self._rows) * 2 >= QUEUED_RECORDS or self._queued_bytes * 2 >= QUEUED_BYTES:
                 self._wake.set()

@@ -66,7 +66,7 @@ class Rows:
             return None
         sampler = tap.capturing.sampler
         sampler.left -= 1
-        if sampler.left < 0:
+        if sampler.left < 0 and not sampler.passes(alone.tier, alone.scores):
             tap.take(sampler, lambda: TensorRecords(tap.names, numbers=numbers, size=len(numbers)), (alone,), engine)
         return self.write(alone, request_id)
 

@@ -88,9 +88,9 @@ def test_each_kind_is_kept_as_often_as_the_policy_says():
     for number in range(n):
         sampler.left -= 1
         if sampler.left < 0:
-            for _, chance in sampler.choose(1):
+            for _, easy in sampler.choose(1):
                 hard = number % 4 == 0
-                if hard or sampler.keeps_easy(chance):
+                if hard or easy:
                     kept[hard] += 1
     # Expected 10,000 of 50,000 hard ones and 3,000 of 150,000 easy ones; five standard deviations.
     assert abs(kept[True] - 10_000) < 5 * (50_000 * 0.2 * 0.8) ** 0.5
@@ -416,3 +416,35 @@ def test_what_json_has_and_utf8_and_float64_do_not_is_kept(tmp_path, count):
     rows = list(file.rows())
     assert len(rows) == count and capturing.document()["dropped"] == 0
     assert rows[-1].record == {"island": "\ud800 \u20ac", "mass": 2**65, "ring": float("inf")}
+
+
+def test_easy_candidates_that_pass_at_once_are_the_ones_that_would_not_be_kept():
+    """The same numbers drawn keep the same records, whether they are let go at once or looked at under the lock."""
+    policy = CapturePolicy(share=0.02, boost=10)
+    quick, slow = (Sampler(policy, random.Random(4).random) for _ in range(2))
+    passed = 0
+
+    def kept(sampler, number, at_once):
+        nonlocal passed
+        scores = HARD.scores if number % 4 == 0 else EASY.scores
+        sampler.left -= 1
+        if sampler.left >= 0:
+            return False
+        if at_once and sampler.passes("model", scores):
+            passed += 1
+            return False
+        ((_, easy),) = sampler.choose(1)
+        return easy or is_hard("model", scores)
+
+    found = [(kept(quick, number, True), kept(slow, number, False)) for number in range(20_000)]
+    assert all(a == b for a, b in found) and sum(a for a, _ in found) > 500
+    assert passed > 1500
+
+
+def test_nothing_passes_at_once_while_somebody_chooses():
+    sampler = Sampler(CapturePolicy(share=0.02, boost=10), random.Random(4).random)
+    sampler.left = -1
+    with sampler.lock:
+        assert not sampler.passes("model", EASY.scores) and sampler.left == -1
+    sampler.left = -2  # two threads have taken off one each
+    assert not sampler.passes("model", EASY.scores) and sampler.left == -2
