@@ -64,6 +64,7 @@ cdef class QualityCounters:
     cdef int64_t[MOST_LABELS] right_whole
     cdef int64_t[MOST_LABELS] missed_whole
     cdef int64_t* by_rule
+    cdef int64_t* by_label
     cdef int64_t by_fallback
     cdef int64_t unscored
     cdef uint8_t[4] bundle
@@ -83,7 +84,8 @@ cdef class QualityCounters:
         self.scored = scored and 0 < self.n_labels <= MOST_LABELS
         self.normalised = calibration is not None
         self.by_rule = <int64_t*> calloc(max(1, self.n_rules), sizeof(int64_t))
-        if self.by_rule == NULL:
+        self.by_label = <int64_t*> calloc(max(1, self.n_labels), sizeof(int64_t))
+        if self.by_rule == NULL or self.by_label == NULL:
             raise MemoryError()
         if self.scored and calibration is not None:
             if len(calibration) != self.n_labels:
@@ -112,6 +114,7 @@ cdef class QualityCounters:
         free(self.edges)
         free(self.values)
         free(self.by_rule)
+        free(self.by_label)
 
     cdef int _begin_life(self) except -1:
         self.life, = struct.unpack("=I", os.urandom(4))
@@ -205,10 +208,10 @@ cdef class QualityCounters:
 
     cdef int _count_model(self, label, scores) except -1:
         cdef double[MOST_LABELS] chances
-        cdef PyObject* index
-        if self.scored and scores is not None:
-            index = PyDict_GetItemWithError(self.label_of, label)
-            if (index != NULL and self._taken(scores, chances) == self.n_labels
+        cdef PyObject* index = PyDict_GetItemWithError(self.label_of, label)
+        if index != NULL:
+            self.by_label[<int> <object> index] += 1
+            if (self.scored and scores is not None and self._taken(scores, chances) == self.n_labels
                     and self._probabilities(chances)):
                 self._add(&self.sums, <int> <object> index, chances)
                 if self.sums.rows & 0xfffff == 0:
@@ -231,6 +234,17 @@ cdef class QualityCounters:
         for row in range(rule_index.shape[0]):
             if 0 <= rule_index[row] < self.n_rules:
                 self.by_rule[rule_index[row]] += 1
+
+    def count_labels(self, const int64_t[:] given not None):
+        cdef Py_ssize_t label
+        if given.shape[0] != self.n_labels:
+            raise ValueError(f"counts of {given.shape[0]} labels, where there are {self.n_labels}")
+        for label in range(self.n_labels):
+            self.by_label[label] += given[label]
+
+    def labels(self):
+        cdef int label
+        return [self.by_label[label] for label in range(self.n_labels)]
 
     def count_unscored(self, int64_t count):
         self.unscored += count

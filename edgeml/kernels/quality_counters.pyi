@@ -54,6 +54,19 @@ class QualityCounters:
             scores: One number for each label, in the order of the labels; None where there are none.
         """
 
+    def count_labels(self, given: NDArray[Any]) -> None:
+        """Counts the labels of a batch's answers by the model, which ``count_models`` does not.
+
+        Args:
+            given: int64[k]; how often each label was given.
+
+        Raises:
+            ValueError: There are not as many labels.
+        """
+
+    def labels(self) -> list[int]:
+        """How often the model gave each label."""
+
     def count_models(self, tiers: NDArray[Any], label_index: NDArray[Any], scores: NDArray[Any]) -> None:
         """Counts those rows of a batch that the model answered.
 

@@ -7,6 +7,7 @@ may lose one. Failures are rare and are counted under a lock.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 MAX_LABELS = 64
@@ -21,8 +22,8 @@ class Tally:
     """
 
     __slots__ = (
-        "_labels",
         "_lock",
+        "_named",
         "deadline_ns",
         "deadline_misses",
         "fallbacks",
@@ -40,13 +41,9 @@ class Tally:
         self.unanswered = 0
         self.deadline_misses = 0
         self.golden_failures = 0
-        self._labels: dict[Any, int] = {}
+        # Labels in the order of their first answer, as far as a report names them.
+        self._named: dict[Any, None] = {}
         self._lock = threading.Lock()
-
-    def label(self, label: Any, count: int = 1) -> None:
-        """Counts answers of the model with a label."""
-        labels = self._labels
-        labels[label] = labels.get(label, 0) + count
 
     def failed(self, *, invalid: bool, count: int = 1, answered: bool = True) -> None:
         """Counts questions that the model failed.
@@ -81,17 +78,21 @@ class Tally:
         with self._lock:
             self.golden_failures += 1
 
-    def document(self, requests: int, *, rss_bytes: int = 0) -> dict[str, Any]:
+    def document(self, requests: int, labels: Mapping[Any, int], *, rss_bytes: int = 0) -> dict[str, Any]:
         """The counters as the supervisor takes them.
 
         Args:
             requests: Questions answered; the latency histograms know. Those that nobody answered are added.
+            labels: How often the model gave each label; the quality counters know.
             rss_bytes: Resident memory of this process, in bytes.
         """
-        # In the order of their first answer: a label that was once named must stay named, or it would count twice.
-        labels = list(self._labels.copy().items())
-        shown = {str(label): count for label, count in labels[:MAX_LABELS]}
-        rest = sum(count for _, count in labels[MAX_LABELS:])
+        given = {label: count for label, count in labels.items() if count}
+        # A label that was once named must stay named, or it would count twice.
+        for label in given:
+            if label not in self._named and len(self._named) < MAX_LABELS:
+                self._named[label] = None
+        shown = {str(label): given[label] for label in self._named}
+        rest = sum(given.values()) - sum(shown.values())
         return {
             "requests": requests + self.unanswered,
             "model_errors": self.model_errors,

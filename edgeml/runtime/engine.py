@@ -41,6 +41,8 @@ ROW_NS = 10_000_000
 GOLDEN_ROWS = 1000
 # So much of a JSON body is taken for a row, before anybody has read it.
 ROW_BYTES = 64
+# Where a bundle promises no deadline.
+_NEVER_NS = 1 << 62
 _births = itertools.count(1)
 
 
@@ -85,7 +87,10 @@ class Engine:
         if drift is not None and isinstance(predictor, Predictor):
             predictor.watch(drift.counters)
         self.quality = quality if quality is not None else AnswerQuality(predictor)
+        # What each answer is counted with, at hand.
         self._count_quality = self.quality.counters.count
+        self._record = self.latency.record
+        self._deadline_ns = _NEVER_NS if self.tally.deadline_ns is None else self.tally.deadline_ns
         self.validation = Validation()
         self.birth = next(_births)
         self.card = card
@@ -131,7 +136,9 @@ class Engine:
     def counters(self, *, rss_bytes: int = 0) -> dict[str, Any]:
         """What this bundle did since it was loaded, as a supervisor takes it; see ``Tally.document``."""
         requests = sum(self.latency.histogram(tier).count for tier in TIERS)
-        return self.tally.document(requests, rss_bytes=rss_bytes)
+        labels = self.predictor.labels if isinstance(self.predictor, Predictor) else ()
+        given = dict(zip(labels, self.quality.counters.labels(), strict=True))
+        return self.tally.document(requests, given, rss_bytes=rss_bytes)
 
     def watched(self) -> dict[str, Any]:
         """Everything that was counted since this engine was made, as a supervisor takes it (``monitor.counted``)."""
@@ -211,7 +218,9 @@ class Engine:
         if isinstance(predictor, TensorPredictor):
             outputs: dict[str, NDArray[Any]]
             outputs, elapsed = self._ask(predictor.infer, tensors, _longest(tensors))
-            self._clocked("model", elapsed)
+            self.latency.observe("model", elapsed)
+            if elapsed > self._deadline_ns:
+                self.tally.missed()
             return Inference(outputs, OF_A_BARE_MODEL)
         if set(tensors) == {"input"} and "input" not in predictor.schema.slots:
             return inference(self.predict_matrix(tensors["input"]), predictor)
@@ -255,12 +264,12 @@ class Engine:
         return checked
 
     def _seen(self, answer: Prediction, elapsed_ns: int) -> Prediction:
-        self._clocked(answer.tier, elapsed_ns)
+        self._record[answer.tier](elapsed_ns)
+        if elapsed_ns > self._deadline_ns:
+            self.tally.missed()
         self._count_quality(answer)
         if answer.degraded:
             self._fell_back(answer.reason)
-        elif answer.label is not None and answer.tier == "model":
-            self.tally.label(answer.label)
         return answer
 
     def _fell_back(self, reason: str | None) -> None:
@@ -268,12 +277,6 @@ class Engine:
             self.tally.fell_back()
         else:
             self.tally.failed(invalid=is_invalid(reason))
-
-    def _clocked(self, tier: str, elapsed_ns: int) -> None:
-        self.latency.observe(tier, elapsed_ns)
-        deadline = self.tally.deadline_ns
-        if deadline is not None and elapsed_ns > deadline:
-            self.tally.missed()
 
     def _observe(self, answers: Sequence[Prediction], elapsed_ns: int) -> None:
         if type(answers) is tuple:  # a single answer; ``isinstance`` would go through the batch's abstract base first
@@ -291,11 +294,9 @@ class Engine:
         if answers.label_index is not None:
             # The model's alone: with those of its answers when the bundle was built they are compared.
             given = answers.label_index[answers.tiers == MODEL]
-            for index, count in enumerate(np.bincount(given, minlength=len(answers.labels)).tolist()):
-                if count:
-                    self.tally.label(answers.labels[index], count)
+            self.quality.counters.count_labels(np.bincount(given, minlength=len(answers.labels)))
         # The deadline is the request's, and each of its records waited for all of them.
-        if self.tally.deadline_ns is not None and elapsed_ns > self.tally.deadline_ns:
+        if elapsed_ns > self._deadline_ns:
             self.tally.missed(len(answers))
         for row in np.flatnonzero(answers.tiers == FALLBACK).tolist():
             self._fell_back(answers.reasons.get(row))

@@ -243,3 +243,17 @@ def test_more_labels_than_sums_stay_outside_of_the_sums():
 def test_a_map_without_steps_has_no_edges():
     with pytest.raises(ValueError, match="a map of 0 steps"):
         QualityCounters(["a"], [], b"abcd", scored=True, calibration=[([0.1, 0.2, 0.3], [])])
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_labels_of_the_model_are_counted_with_and_without_scores(scored):
+    counters = QualityCounters(["a", "b", "c"], [], bytes(4), scored=scored)
+    assert counters.labels() == [0, 0, 0]
+    for label, scores in (("b", {"a": 0.1, "b": 0.8, "c": 0.1}), ("b", None), ("c", {"a": 2.0, "b": 0.0, "c": 9.0})):
+        counters.count_model(label, scores)
+    counters.count_model(None, None)
+    assert counters.labels() == [0, 2, 1]
+    counters.count_labels(np.array([5, 0, 1], dtype=np.int64))
+    assert counters.labels() == [5, 2, 2]
+    with pytest.raises(ValueError, match="2 labels, where there are 3"):
+        counters.count_labels(np.array([5, 0], dtype=np.int64))
