@@ -185,8 +185,12 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(curves), figsize=(4 * len(curves), 3.4), layout="constrained")
-    for axis, curve in zip(np.atleast_1d(axes), curves, strict=True):
+    columns = min(3, len(curves))
+    rows_needed = -(-len(curves) // columns)
+    figure, axes = pyplot.subplots(
+        rows_needed, columns, figsize=(4 * columns, 3.2 * rows_needed), layout="constrained", squeeze=False
+    )
+    for axis, curve in zip(axes.flat, curves, strict=False):
         axis.loglog(curve.sizes, curve.costs, "o-")
         if curve.unit == "us":
             axis.loglog(curve.sizes, [curve.costs[-1] * size / curve.sizes[-1] for size in curve.sizes], ":")
@@ -221,7 +225,9 @@ def main() -> None:
         for size, cost in zip(curve.sizes, curve.costs, strict=True):
             print(f"  {size:>9,} {cost:>14,.2f} {curve.unit}")
     if given.only is None:
-        RESULTS.joinpath("growth.json").write_text(json.dumps([asdict(curve) for curve in curves], indent=1) + "\n")
+        about = {name: value for name, value in run.about(BLOCKS).items() if name in ("date", "cpu", "cores", "python")}
+        document = {"about": about, "curves": [asdict(curve) for curve in curves]}
+        RESULTS.joinpath("growth.json").write_text(json.dumps(document, indent=1) + "\n")
         plot(curves, RESULTS / "growth.svg")
 
 
