@@ -158,6 +158,10 @@ class ModelError(EdgemlError):
     """The model cannot be opened or run."""
 
 
+class RuntimeMissingError(ModelError):
+    """ONNX Runtime is not installed here."""
+
+
 class RequestError(EdgemlError):
     """A request cannot be answered.
 

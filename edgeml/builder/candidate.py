@@ -7,7 +7,9 @@ import json
 import platform
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -25,7 +27,7 @@ from edgeml.builder.parity_rows import ParityRows
 from edgeml.builder.schema_inference import InferredSchema
 from edgeml.builder.sparse_kernel import with_sparse_product
 from edgeml.builder.task import Task
-from edgeml.errors import BuildError, ParityError, UnsupportedError
+from edgeml.errors import BuildError, ParityError, RuntimeMissingError, UnsupportedError
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.image_spec import MEMBER as IMAGE
@@ -218,16 +220,24 @@ def _checked(
             max_rows=2**40,
         )
 
-    session = OnnxSession.open(exported.model, **session_options)
-    predictor = with_session(session)
-    questions = ParityQuestions(pipeline, predictor, inferred, X_check)
-    report = questions.check(predictor, facts.tolerance)
     kernel, missing = translated(exported.model, exported.door)
     why = engine_choice.LACKS + missing
     sparse = isinstance(compiled.program, FeatureProgram) and compiled.program.sparse
     if kernel is not None and sparse:
         kernel = with_sparse_product(*kernel)
-    if kernel is not None:
+    session: OnnxSession | NativeSession
+    try:
+        session = OnnxSession.open(exported.model, **session_options)
+    except RuntimeMissingError as error:
+        if kernel is None:
+            raise BuildError(f"{final_name(pipeline)} needs ONNX Runtime: {why}; {error}") from error
+        session = NativeSession(*kernel)
+    predictor = with_session(session)
+    questions = ParityQuestions(pipeline, predictor, inferred, X_check)
+    report = questions.check(predictor, facts.tolerance)
+    if isinstance(session, NativeSession):
+        why = engine_choice.ALONE
+    elif kernel is not None:
         of_rows = NativeSession(*kernel)
         native = with_session(of_rows)
         try:
@@ -278,5 +288,8 @@ def json_bytes(document: Any) -> bytes:
 
 def toolchain() -> dict[str, str]:
     """Versions of everything that had a hand in the bundle."""
-    packages = ("edgeml", "numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
-    return {"python": platform.python_version()} | {package: version_of(package) for package in packages}
+    found = {"python": platform.python_version()}
+    for package in ("edgeml", "numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx"):
+        with suppress(PackageNotFoundError):  # without ONNX Runtime bundles are built, too
+            found[package] = version_of(package)
+    return found

@@ -20,6 +20,7 @@ REPEATS = 5
 NATIVE = "the native kernel has parity and is not much slower than ONNX Runtime"
 SLOWER = "the native kernel has parity but is much slower than ONNX Runtime, for one row and for a batch"
 DIFFERS = "the native kernel's answers differ from the pipeline's"
+ALONE = "the native kernel has parity; ONNX Runtime was not there to be compared with"
 LACKS = "the native kernel does not have: "
 
 

@@ -19,7 +19,7 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
 from edgeml.builder.onnx_graph import BOOL, DOUBLE, FLOAT, INPUT, INT64, OPSET, serialise
-from edgeml.errors import ModelError, UnsupportedError
+from edgeml.errors import ModelError, RuntimeMissingError, UnsupportedError
 from edgeml.runtime.onnx_session import OnnxSession
 
 RESERVED = ("scores", "label", "value")
@@ -114,6 +114,8 @@ def _fitted(graph: onnx.GraphProto, estimator: Any, task: str) -> Conversion:
     data = serialise(made, opset=opset)
     try:
         OnnxSession.open(data, control_flow=True)
+    except RuntimeMissingError:
+        pass  # whoever asks the model next says so, where nothing else can answer for it
     except ModelError as error:
         # Some converters mix float32 and float64.
         reason = f"ONNX Runtime refuses its graph: {_first_line(error)}"

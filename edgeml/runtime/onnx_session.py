@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeml.errors import ModelError
+from edgeml.errors import ModelError, RuntimeMissingError
 from edgeml.kernels.onnx_session import Bound, Library, Session
 from edgeml.runtime.onnx_scan import scan
 
@@ -365,7 +365,7 @@ class _PythonBinding:
         try:
             import onnxruntime
         except ImportError as error:
-            raise ModelError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
+            raise RuntimeMissingError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
         chosen = onnxruntime.SessionOptions()
         chosen.intra_op_num_threads = options.intra_op_threads
         chosen.inter_op_num_threads = 1

@@ -1,6 +1,8 @@
 """A box whose ONNX Runtime is missing, or dies when it is imported: bundles with a native kernel serve as elsewhere."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import edgeml
+from edgeml.bundles import Bundle
 from edgeml.supervisor.checkup_onnxruntime import check_onnxruntime
 from edgeml.supervisor.finding import Patient
 
@@ -66,3 +69,37 @@ def test_the_check_up_says_so_and_lives(broken, tmp_path):
     assert (kernels.level, found.level) == ("ok", "warning")
     assert found.meaning == "only bundles with a native kernel can run here"
     assert ("signal 6" in found.found) == (broken == "dies")
+
+
+def build(tmp_path, estimator):
+    """Builds a bundle in a process of its own, from a script as users write it."""
+    script = tmp_path / "train.py"
+    module, name, settings = estimator
+    script.write_text(
+        f"""
+from sklearn.datasets import load_wine
+from sklearn.{module} import {name}
+
+def train():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    X = X.rename(columns=lambda name: name.replace("/", "_"))
+    return dict(pipeline={name}(**{settings!r}).fit(X, y), X=X, y=y, name="alone", version="1")
+"""
+    )
+    command = [sys.executable, "-m", "edgeml", "build", str(script), "-o", str(tmp_path / "alone.edgeml")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("broken", ["missing"], indirect=True)
+@pytest.mark.parametrize("kind", [("tree", "DecisionTreeClassifier", {"random_state": 0}), ("svm", "SVC", {})])
+def test_what_the_kernel_has_is_built_without_it_and_what_it_has_not_says_so(broken, kind, tmp_path):
+    done = build(tmp_path, kind)
+    if kind[1] == "SVC":
+        assert done.returncode == 1
+        said = " ".join(done.stderr.split())
+        assert "SVC needs ONNX Runtime: the native kernel does not have: " in said and "install onnxruntime" in said
+        return
+    assert done.returncode == 0, done.stderr
+    parity = Bundle.read(tmp_path / "alone.edgeml").config["parity"]
+    assert parity["engine"] == "native" and parity["flips"] == 0
+    assert parity["why"] == "the native kernel has parity; ONNX Runtime was not there to be compared with"
