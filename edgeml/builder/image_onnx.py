@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from edgeml.builder.export import ExportedModel, describe_labels, describe_values, plain_label
 from edgeml.builder.onnx_bundle import check_model, read_model
-from edgeml.builder.onnx_versions import lowest_onnxruntime
+from edgeml.builder.onnx_versions import required_onnxruntime
 from edgeml.errors import BuildError
 from edgeml.runtime.image_spec import ImageSpec
 
@@ -69,7 +68,7 @@ class OnnxPictures(BaseEstimator):  # type: ignore[misc]
     def onnxruntime(self) -> str:
         """The lowest ONNX Runtime that runs it, such as ``>=1.20``."""
         opset = {item.domain or "ai.onnx": item.version for item in self.model.opset_import}
-        return f">={lowest_onnxruntime(opset, self.model.ir_version, here=version_of('onnxruntime'))}"
+        return required_onnxruntime(opset, self.model.ir_version)
 
     def _outputs(self) -> dict[str, Any]:
         raise BuildError("the model answers with neither labels nor a value")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from edgeml.builder.onnx_versions import lowest_onnxruntime
+from edgeml.builder.onnx_versions import required_onnxruntime
 from edgeml.bundles import Bundle
 from edgeml.errors import BuildError, ParityError
 from edgeml.runtime.onnx_session import OnnxSession
@@ -68,7 +67,7 @@ def build_onnx(
     }
     opset = {item.domain or "ai.onnx": item.version for item in model.opset_import}
     full["requires"] = full["requires"] | {
-        "onnxruntime": f">={lowest_onnxruntime(opset, model.ir_version, here=version_of('onnxruntime'))}",
+        "onnxruntime": required_onnxruntime(opset, model.ir_version),
         "opset": opset,
         "ir_version": model.ir_version,
     }

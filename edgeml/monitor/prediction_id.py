@@ -81,7 +81,7 @@ def prediction_number(text: str) -> int | None:
         raw = binascii.a2b_base64(text.translate(_STANDARD) + "=", strict_mode=True)
     except (ValueError, binascii.Error):
         return None
-    return int.from_bytes(raw[9:17], "big")
+    return int(_LAYOUT.unpack(raw)[3])
 
 
 def _check(data: bytes) -> bytes:

@@ -218,7 +218,7 @@ class Engine:
         if isinstance(predictor, TensorPredictor):
             outputs: dict[str, NDArray[Any]]
             outputs, elapsed = self._ask(predictor.infer, tensors, _longest(tensors))
-            self.latency.observe("model", elapsed)
+            self._record["model"](elapsed)
             if elapsed > self._deadline_ns:
                 self.tally.missed()
             return Inference(outputs, OF_A_BARE_MODEL)

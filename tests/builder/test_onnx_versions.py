@@ -1,13 +1,14 @@
 """The lowest ONNX Runtime for a model, and that the table knows the one that is installed."""
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from edgeml.builder import onnx_versions
-from edgeml.builder.onnx_versions import lowest_onnxruntime
+from edgeml.builder.onnx_versions import lowest_onnxruntime, required_onnxruntime
+from edgeml.errors import BuildError
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,13 @@ def test_what_the_table_says_of_this_release_is_so():
     assert opens(opset, 8) and opens(21, ir_version)
     if here == (1, 32):
         assert not opens(opset + 1, 8) and not opens(21, ir_version + 1)
+
+
+def test_without_an_onnxruntime_the_tables_alone_say_what_is_needed(monkeypatch):
+    def missing(_):
+        raise PackageNotFoundError("onnxruntime")
+
+    monkeypatch.setattr("edgeml.builder.onnx_versions.version", missing)
+    assert required_onnxruntime({"ai.onnx": 22}, 10) == ">=1.21"
+    with pytest.raises(BuildError, match="newer than edgeml knows of; install onnxruntime"):
+        required_onnxruntime({"ai.onnx": 999}, 10)
