@@ -230,7 +230,7 @@ def _checked(
         session = OnnxSession.open(exported.model, **session_options)
     except RuntimeMissingError as error:
         if kernel is None:
-            raise BuildError(f"{final_name(pipeline)} needs ONNX Runtime: {why}; {error}") from error
+            raise BuildError(f"{exported.estimator} needs ONNX Runtime: {why}; {error}") from error
         session = NativeSession(*kernel)
     predictor = with_session(session)
     questions = ParityQuestions(pipeline, predictor, inferred, X_check)
