@@ -4,7 +4,12 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
+
+import edgeml
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -48,3 +53,18 @@ def run_in_a_terminal(*words, cwd):
         drawn += piece
     os.close(ours)
     return process.wait(timeout=120), drawn.decode(errors="replace")
+
+
+def python_for(user):
+    """A Python of this version that another user may run, and read this edgeml with; skips where there is none.
+
+    Args:
+        user: Number of the user, who need not have a name.
+    """
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    words = ["-c", f"import selectors; open({edgeml.__file__!r}).close()"]
+    for candidate in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
+        with suppress(OSError):
+            if subprocess.run([candidate, *words], user=user, cwd="/", capture_output=True).returncode == 0:
+                return candidate
+    pytest.skip(f"no Python here can be run, with {Path(edgeml.__file__).parent}, by another user")
