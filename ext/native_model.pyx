@@ -2,7 +2,8 @@
 
 1. A model is checked once, operation by operation and node by node: children come behind their parents, so every walk
    ends, and nothing is read before it is written.
-2. A binding owns the registers of one row; rows of a batch go through them one after the other, without the GIL.
+2. A binding owns the registers of one row, and rows of a batch go through them one after the other; before a large
+   ensemble it owns those of a block of rows. The GIL is given up meanwhile.
 """
 
 cimport cython
@@ -60,7 +61,11 @@ cdef extern from "native_ops.h":
         const double *constants
         const edgeml_ensemble *ensembles
 
+    enum:
+        EDGEML_BLOCK
     void edgeml_native_row(const edgeml_native *, const double *row, int64_t width, double *) nogil
+    void edgeml_native_rows(
+        const edgeml_native *, const double *const *rows, int64_t n, int64_t width, double *, int64_t n_registers) nogil
     int edgeml_opposite(const double *weights, int64_t n) nogil
 
 
@@ -78,6 +83,13 @@ cdef enum:
     OF_NODE = 4
     OF_TREE = 4
     LARGEST = 1 << 24
+    NEAR_BYTES = 1 << 17  # an ensemble up to here stays near the processor whatever the order
+    BLOCK_BYTES = 1 << 19  # registers of a block of rows
+
+# What one multiplication and one step down a tree take, roughly, on the processors of edge boxes and above: only to tell
+# whether a batch is worth a second thread.
+cdef double PRODUCT_NS = 0.2
+cdef double STEP_NS = 1.6
 
 NODE_NUMBERS = OF_NODE
 TREE_NUMBERS = OF_TREE
@@ -100,6 +112,8 @@ cdef class NativeModel:
     cdef int64_t n_index, n_constants, n_ensembles
     cdef edgeml_ensemble *ensembles
     cdef void *memory[3]
+    cdef int64_t largest_ensemble  # bytes of its nodes
+    cdef readonly double row_ns
 
     def __init__(
         self,
@@ -142,7 +156,19 @@ cdef class NativeModel:
             complaint = self._complaint(&self.model.operations[at], defined)
             if complaint:
                 raise ValueError(f"operation {at}: {complaint}")
+            self.row_ns += self._row_ns(&self.model.operations[at])
             self._prepare(&(<edgeml_native_operation *> self.memory[0])[at])
+
+    cdef double _row_ns(self, const edgeml_native_operation *o) noexcept:
+        cdef int64_t t
+        cdef double steps = 0
+        if o.op == EDGEML_N_PRODUCT:
+            return PRODUCT_NS * o.count * o.extra
+        if o.op == EDGEML_N_TREES:
+            for t in range(self.ensembles[o.index].n_trees):
+                steps += self.ensembles[o.index].trees[t].depth
+            return STEP_NS * steps
+        return 0
 
     cdef void _prepare(self, edgeml_native_operation *o) noexcept:
         """Notes what need not be worked out twice."""
@@ -183,6 +209,7 @@ cdef class NativeModel:
         trees = self.model.index + index
         numbers = self.model.constants + constant
         e.n_trees = n_trees
+        self.largest_ensemble = max(self.largest_ensemble, n_nodes * <int64_t> sizeof(edgeml_node))
         e.nodes = <edgeml_node *> calloc(n_nodes + 1, sizeof(edgeml_node))
         e.leaves = <int32_t *> calloc(n_nodes + 1, sizeof(int32_t))
         e.trees = <edgeml_tree *> calloc(n_trees + 1, sizeof(edgeml_tree))
@@ -309,6 +336,7 @@ cdef class NativeBinding:
     cdef int n_outputs
     cdef bint has_input
     cdef int64_t n_rows
+    cdef int64_t block  # rows that have registers
     cdef double *registers
 
     def __init__(self, NativeModel model not None, given, outputs):
@@ -328,7 +356,10 @@ cdef class NativeBinding:
             self.n_outputs += 1
             self._check_output(&self.outputs[self.n_outputs - 1], start)
             self.starts[self.n_outputs - 1] = start
-        self.registers = <double *> calloc(model.n_registers, sizeof(double))
+        self.block = 1
+        if model.largest_ensemble > NEAR_BYTES:
+            self.block = max(1, min(self.n_rows, EDGEML_BLOCK, BLOCK_BYTES // (model.n_registers * sizeof(double))))
+        self.registers = <double *> calloc(self.block * model.n_registers, sizeof(double))
         if self.registers == NULL:
             raise MemoryError
 
@@ -356,24 +387,40 @@ cdef class NativeBinding:
                 self._rows()
 
     cdef void _rows(self) noexcept nogil:
-        cdef int64_t row, i, width = self.model.width, columns
-        cdef double *r = self.registers
-        cdef const double *given
+        cdef int64_t start = 0, k, n
+        cdef const double *rows[EDGEML_BLOCK]
+        while start < self.n_rows:
+            n = min(self.block, self.n_rows - start)
+            for k in range(n):
+                rows[k] = self._row(start + k, self.registers + k * self.model.n_registers)
+            if n == 1:
+                edgeml_native_row(&self.model.model, rows[0], self.model.width, self.registers)
+            else:
+                edgeml_native_rows(
+                    &self.model.model, rows, n, self.model.width, self.registers, self.model.n_registers)
+            for k in range(n):
+                self._keep(start + k, self.registers + k * self.model.n_registers)
+            start += n
+
+    cdef inline const double *_row(self, int64_t row, double *r) noexcept nogil:
+        """Where a row's numbers are: where the caller has them, or widened in the registers."""
+        cdef int64_t i, width = self.model.width
+        if self.input.format[0] == c"d":
+            return <double *> self.input.buf + row * width
+        for i in range(width):
+            r[i] = (<float *> self.input.buf)[row * width + i]
+        return r
+
+    cdef inline void _keep(self, int64_t row, const double *r) noexcept nogil:
+        """Writes the results of a row to the outputs."""
+        cdef int64_t i, columns
         cdef const double *results
         cdef int o
-        for row in range(self.n_rows):
-            if self.input.format[0] == c"d":
-                given = <double *> self.input.buf + row * width
+        for o in range(self.n_outputs):
+            columns = self.outputs[o].shape[1] if self.outputs[o].ndim == 2 else 1
+            results = r + self.starts[o]
+            if self.outputs[o].format[0] == c"d":
+                memcpy(<double *> self.outputs[o].buf + row * columns, results, columns * sizeof(double))
             else:
-                for i in range(width):
-                    r[i] = (<float *> self.input.buf)[row * width + i]
-                given = r
-            edgeml_native_row(&self.model.model, given, width, r)
-            for o in range(self.n_outputs):
-                columns = self.outputs[o].shape[1] if self.outputs[o].ndim == 2 else 1
-                results = r + self.starts[o]
-                if self.outputs[o].format[0] == c"d":
-                    memcpy(<double *> self.outputs[o].buf + row * columns, results, columns * sizeof(double))
-                else:
-                    for i in range(columns):
-                        (<int64_t *> self.outputs[o].buf)[row * columns + i] = <int64_t> results[i]
+                for i in range(columns):
+                    (<int64_t *> self.outputs[o].buf)[row * columns + i] = <int64_t> results[i]

@@ -30,6 +30,9 @@ enum {
     EDGEML_N_COUNT
 };
 
+/* Most rows that go through the trees of a large ensemble together. */
+#define EDGEML_BLOCK 256
+
 /* Flags in a node's feature. */
 #define EDGEML_NODE_MISSING (1 << 30) /* a missing value goes left              */
 #define EDGEML_NODE_EQUAL (1 << 29)   /* asks x == threshold and not x <= it    */
@@ -105,10 +108,11 @@ static inline void edgeml_add_leaf(const edgeml_ensemble *e, const edgeml_tree *
     for (int32_t t = 0; t < tree->n_targets; t++) sums[tree->target + t] += values[t];
 }
 
-/* Four trees side by side: each step waits for memory, and four can wait together. */
-static inline void edgeml_walk(const edgeml_ensemble *e, const double *row, double *sums, int careful) {
-    int64_t t = 0;
-    for (; t + 4 <= e->n_trees; t += 4) {
+/* Trees t to t + 3, or those of them that there are, and one row. Four side by side: each step waits for memory, and
+ * four can wait together. */
+static inline void edgeml_walk_some(
+    const edgeml_ensemble *e, int64_t t, const double *row, double *sums, int careful) {
+    if (t + 4 <= e->n_trees) {
         const edgeml_tree *tree = e->trees + t;
         int32_t a = tree[0].root, b = tree[1].root, c = tree[2].root, d = tree[3].root, depth = 0;
         for (int i = 0; i < 4; i++) depth = tree[i].depth > depth ? tree[i].depth : depth;
@@ -122,12 +126,17 @@ static inline void edgeml_walk(const edgeml_ensemble *e, const double *row, doub
         edgeml_add_leaf(e, tree + 1, b, sums);
         edgeml_add_leaf(e, tree + 2, c, sums);
         edgeml_add_leaf(e, tree + 3, d, sums);
+        return;
     }
     for (; t < e->n_trees; t++) {
         int32_t at = e->trees[t].root;
         for (int32_t i = 0; i < e->trees[t].depth; i++) at = edgeml_step(e, at, row, careful);
         edgeml_add_leaf(e, e->trees + t, at, sums);
     }
+}
+
+static inline void edgeml_walk(const edgeml_ensemble *e, const double *row, double *sums, int careful) {
+    for (int64_t t = 0; t < e->n_trees; t += 4) edgeml_walk_some(e, t, row, sums, careful);
 }
 
 /* Four numbers side by side; a processor that has no room for four takes them as two pairs. */
@@ -213,9 +222,11 @@ static inline void edgeml_softmax(const double *from, double *to, int64_t n) {
     for (int64_t i = 0; i < n; i++) to[i] /= sum;
 }
 
-/* One row, where it lies: registers [0, width) stand for it, results are left in the registers behind. */
-static inline void edgeml_native_row(const edgeml_native *m, const double *row, int64_t width, double *r) {
-    for (int64_t at = 0; at < m->n_operations; at++) {
+/* Operations [at, end) for one row, where it lies: registers [0, width) stand for it, results are left in the registers
+ * behind. */
+static inline void edgeml_native_part(
+    const edgeml_native *m, int64_t at, int64_t end, const double *row, int64_t width, double *r) {
+    for (; at < end; at++) {
         const edgeml_native_operation o = m->operations[at];
         const double *constants = m->constants + o.constant, *from = o.from < width ? row + o.from : r + o.from;
         double *to = r + o.to;
@@ -276,6 +287,42 @@ static inline void edgeml_native_row(const edgeml_native *m, const double *row, 
             break;
         }
         default: break;
+        }
+    }
+}
+
+static inline void edgeml_native_row(const edgeml_native *m, const double *row, int64_t width, double *r) {
+    edgeml_native_part(m, 0, m->n_operations, row, width, r);
+}
+
+/* Rows of a block, each with n_registers of its own behind those of the row before. Large ensembles are walked tree by
+ * tree and not row by row: four trees stay in the nearest cache while all rows go through them. Each row adds the same
+ * numbers in the same order as alone. */
+static inline void edgeml_native_rows(
+    const edgeml_native *m, const double *const *rows, int64_t n, int64_t width, double *registers, int64_t n_registers) {
+    int64_t done = 0;
+    for (int64_t at = 0; at <= m->n_operations; at++) {
+        if (at < m->n_operations && m->operations[at].op != EDGEML_N_TREES) continue;
+        for (int64_t k = 0; k < n; k++) edgeml_native_part(m, done, at, rows[k], width, registers + k * n_registers);
+        done = at + 1;
+        if (at == m->n_operations) break;
+        const edgeml_native_operation o = m->operations[at];
+        const edgeml_ensemble *e = m->ensembles + o.index;
+        const double *bases = m->constants + o.constant;
+        uint8_t careful[EDGEML_BLOCK];
+        for (int64_t k = 0; k < n; k++) {
+            double *r = registers + k * n_registers;
+            const double *from = o.from < width ? rows[k] + o.from : r + o.from;
+            careful[k] = e->has_special || edgeml_any_missing(from, o.count);
+            for (int64_t j = 0; j < o.extra; j++) r[o.to + j] = bases[j];
+        }
+        for (int64_t t = 0; t < e->n_trees; t += 4) {
+            for (int64_t k = 0; k < n; k++) {
+                double *r = registers + k * n_registers;
+                const double *from = o.from < width ? rows[k] + o.from : r + o.from;
+                if (careful[k]) edgeml_walk_some(e, t, from, r + o.to, 1);
+                else edgeml_walk_some(e, t, from, r + o.to, 0);
+            }
         }
     }
 }

@@ -60,5 +60,6 @@ def model_session(bundle: Bundle, backend: str) -> Session:
         ModelError: ONNX Runtime is missing or refuses the model.
     """
     if backend == "native" or (backend == "auto" and "kernel.json" in bundle.members):
-        return NativeSession(json_member(bundle, "kernel.json"), npy_member(bundle, "kernel.npy"))
+        document, constants = json_member(bundle, "kernel.json"), npy_member(bundle, "kernel.npy")
+        return NativeSession(document, constants, threads=bundle.config.get("session", {}).get("intra_op_threads", 1))
     return OnnxSession.open(member(bundle, "model.onnx"), backend=backend, **bundle.config.get("session", {}))

@@ -6,7 +6,9 @@ graph, which stays in the bundle as the source of truth; parity and the golden r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from edgeml.errors import BundleError, ModelError
 from edgeml.kernels.native_model import OPERATIONS, NativeBinding, NativeModel
 from edgeml.kernels.texts import SparseProduct
-from edgeml.runtime.onnx_session import TensorSpec
+from edgeml.runtime.onnx_session import TensorSpec, check_threads
 
 __all__ = ["OPERATIONS", "NativeSession"]
 
@@ -27,6 +29,8 @@ BLOCK_BYTES = 256 * 1024
 # Rows that are wider than that are taken several at a time, too, as long as they fit this: it is a block's limit
 # everywhere, unless one row alone is larger.
 WIDE_BLOCK_BYTES = 2**25
+# A thread is worth its while from so many nanoseconds of work on: several times what it takes to wake it.
+THREAD_NS = 150_000
 _NUMBERS = {name: number for number, name in enumerate(OPERATIONS)}
 
 
@@ -90,11 +94,21 @@ class NativeSession:
         inputs: The one input ``dense``; where there is a product, what that gives.
         product: The first product of a model over texts, which takes only the columns that a text has; else None.
         outputs: The outputs; the first dimension counts the rows.
+
+    Args:
+        document: ``kernel.json``.
+        constants: ``kernel.npy``.
+        threads: Most threads that the rows of one batch are divided among, where the batch is large enough; never more
+            than the process has cores.
+
+    Raises:
+        BundleError: The document is malformed, or does not fit the constants.
+        ModelError: ``threads`` is no number from 1 to 64.
     """
 
     backend = "native"
 
-    def __init__(self, document: Mapping[str, Any], constants: NDArray[np.float64]) -> None:
+    def __init__(self, document: Mapping[str, Any], constants: NDArray[np.float64], *, threads: int = 1) -> None:
         try:
             parsed = msgspec.convert(dict(document), _Document, strict=True)
         except msgspec.ValidationError as error:
@@ -121,6 +135,10 @@ class NativeSession:
         except (ValueError, OverflowError) as error:
             raise BundleError(f"bundle member kernel.json: {error}") from error
         self._door = np.dtype(parsed.door)
+        # Threads are started by the first batch that wants them, and end with the session.
+        check_threads(threads)
+        self._threads = min(threads, len(os.sched_getaffinity(0)))
+        self._pool = ThreadPoolExecutor(self._threads - 1, "edgeml-rows") if self._threads > 1 else None
         self._outputs = {output.name: output for output in parsed.outputs}
         self.inputs = (TensorSpec("dense", parsed.door, (-1, parsed.width)),)
         self.outputs = tuple(
@@ -167,13 +185,35 @@ class NativeSession:
         made = self._made(n_rows, outputs)
         row_bytes = self._model.width * self._door.itemsize
         size = max(BLOCK_BYTES // row_bytes, min(16, WIDE_BLOCK_BYTES // row_bytes), 1)
-        block = np.empty((min(size, n_rows), self._model.width), dtype=self._door)
+        shares = self._shares(n_rows)
+        size = min(size * shares, n_rows)
+        block = np.empty((size, self._model.width), dtype=self._door)
         for start in range(0, n_rows, size):
             part = block[: min(size, n_rows - start)]
             fill(part, start)
-            places = [(self._outputs[name].start, made[name][start : start + len(part)]) for name in made]
-            NativeBinding(self._model, part, places).run()
+            given = {name: array[start : start + len(part)] for name, array in made.items()}
+            bounds = [len(part) * share // shares for share in range(shares + 1)]
+            self._answer(part, given, list(zip(bounds, bounds[1:], strict=False)))
         return made
+
+    def _shares(self, n_rows: int) -> int:
+        """Among how many threads a batch is divided."""
+        worth = int(n_rows * self._model.row_ns / THREAD_NS)
+        return max(1, min(self._threads, worth, n_rows))
+
+    def _answer(self, rows: NDArray[Any], made: Mapping[str, NDArray[Any]], shares: Sequence[tuple[int, int]]) -> None:
+        """Fills the outputs of some rows, a share of them in each thread; the last share in the caller's own."""
+
+        def answer(first: int, end: int) -> None:
+            places = [(self._outputs[name].start, array[first:end]) for name, array in made.items()]
+            NativeBinding(self._model, rows[first:end], places).run()
+
+        waiting = []
+        if self._pool is not None:
+            waiting = [self._pool.submit(answer, *share) for share in shares[:-1]]
+        answer(*shares[-1])
+        for each in waiting:
+            each.result()
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Answers rows.

@@ -248,10 +248,18 @@ class _Plan(NamedTuple):
     outputs: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
 
 
-def _check_options(options: Options) -> None:
-    threads = options.intra_op_threads
+def check_threads(threads: object) -> None:
+    """Checks the option ``intra_op_threads``.
+
+    Raises:
+        ModelError: It is no integer from 1 to ``MAX_THREADS``.
+    """
     if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
         raise ModelError(f"session option intra_op_threads must be an integer from 1 to {MAX_THREADS}, not {threads!r}")
+
+
+def _check_options(options: Options) -> None:
+    check_threads(options.intra_op_threads)
     for name in ("spinning", "arena", "memory_pattern"):
         _check_truth(name, getattr(options, name))
 
