@@ -119,6 +119,26 @@ cdef inline int64_t first_found(const uint64_t *found, int64_t first, int64_t co
     return at if at < count else -1
 
 
+cdef inline double weights_found(
+    const uint64_t *found, const double *weights, int64_t first, int64_t count
+) noexcept nogil:
+    """The sum of the weights of those of count patterns that are found."""
+    cdef int64_t at = first >> 6, last = (first + count - 1) >> 6, end = first + count, i
+    cdef uint64_t word = found[at] & (~(<uint64_t> 0) << (first & 63))
+    cdef double total = 0.0
+    while True:
+        while word:
+            i = (at << 6) + ctz(word)
+            if i >= end:
+                return total
+            total += weights[i]
+            word &= word - 1
+        if at == last:
+            return total
+        at += 1
+        word = found[at]
+
+
 cdef inline int look(const scan *scans, int64_t index, const char *text, int64_t length, seen *to) except -1 nogil:
     """Makes a scan of a text unless this row has had it."""
     cdef const scan *s = scans + index

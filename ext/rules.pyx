@@ -2,8 +2,8 @@
 
 1. A program is a graph of tests without loops: each test names where to go if it holds and where if not; to go to a
    negative target is to stop. `not` was taken down to the tests, so what is unknown is simply not held, on either side.
-2. Everything is checked once, when a program is made: kinds, columns, ranges, targets, depth of the stack. Matching
-   then checks only that the frame has the columns.
+2. Everything is checked once, when a program is made: kinds, columns, ranges, targets, and that every way to an
+   instruction brings as many values on the stack. Matching then checks only that the frame has the columns.
 3. Texts are looked through lazily: the first test of a row that needs a scan walks over the text once and notes what
    all tests of that scan ask for.
 4. A program is never changed, so any number of threads may use one.
@@ -56,6 +56,7 @@ cdef enum:
     TOP_LESS
     TOP_AT_MOST
     TOP_EQUAL
+    TOP_WITHIN
     TOP_IN
     TOP_MISSING
     CODE_EQUAL
@@ -71,6 +72,8 @@ cdef enum:
     TEXT_FOUND
     TEXT_FIRST
     TEXT_MISSING
+    ADD_POINTS
+    ADD_FOUND
     PUSH_COLUMN
     PUSH_CONSTANT
     PUSH_COUNT
@@ -91,9 +94,9 @@ cdef enum:
 
 KINDS = (
     "less_constant", "at_most_constant", "equal_constant", "less_column", "at_most_column", "equal_column", "within",
-    "number_in", "number_missing", "top_less", "top_at_most", "top_equal", "top_in", "top_missing", "code_equal",
-    "code_in", "code_missing", "text_equal", "text_in", "text_starts", "text_ends", "text_contains",
-    "text_starts_folded", "text_ends_folded", "text_found", "text_first", "text_missing",
+    "number_in", "number_missing", "top_less", "top_at_most", "top_equal", "top_within", "top_in", "top_missing",
+    "code_equal", "code_in", "code_missing", "text_equal", "text_in", "text_starts", "text_ends", "text_contains",
+    "text_starts_folded", "text_ends_folded", "text_found", "text_first", "text_missing", "add_points", "add_found",
     "push_column", "push_constant", "push_count", "add", "subtract", "multiply", "divide", "negate", "absolute", "smaller", "larger",
 )
 SCANS = ("words", "words_folded", "parts", "parts_folded", "expressions", "count_words", "count_characters")
@@ -131,8 +134,10 @@ ctypedef struct program:
     int64_t n_strings
     scan *scans
     int32_t *patterns  # the string of each
+    double *weights  # the points of each, or none
     int64_t n_scans
     int64_t n_patterns
+    int64_t n_weights
 
 
 cdef void *_copied(object array, str formats, Py_ssize_t itemsize, int64_t *count) except NULL:
@@ -164,8 +169,9 @@ cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, in
 
     Why nothing here reads or writes out of bounds: RuleProgram has checked that every column is below the counts that
     the caller compared with the frame's, that b and count lie within their array (for patterns: within
-    those of the scan, of which there are at most MAX_PATTERNS), that targets lead forward to an instruction with an
-    empty stack, and that the stack holds what is popped and never more than MAX_STACK.
+    those of the scan, of which there are at most MAX_PATTERNS, and each has a weight where one is read), that targets
+    lead forward to an instruction, and that on every way to an instruction the stack holds the same number of values,
+    among them what it pops, and never more than MAX_STACK.
     """
     cdef double stack[MAX_STACK]
     cdef int32_t at = start, kind, code
@@ -231,6 +237,10 @@ cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, in
                 y = stack[top]
                 if kind == TOP_MISSING:
                     holds = (y != y) ^ step.flip
+                elif kind == TOP_WITHIN:  # surely not so where one end is surely not kept, whatever the other is
+                    top -= 2
+                    x = stack[top]
+                    holds = x < stack[top + 1] or x > y if step.flip else stack[top + 1] <= x and x <= y
                 elif kind == TOP_IN:
                     holds = y == y and has_number(p.constants + step.b, step.count, y) ^ step.flip
                 else:
@@ -266,6 +276,16 @@ cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, in
                         kind - TEXT_EQUAL, frame.arena + text.offset, length,
                         p.strings + p.offsets[step.b], p.offsets[step.b + 1] - p.offsets[step.b],
                     ) ^ step.flip
+            elif kind <= ADD_FOUND:  # adds to what is on the stack
+                holds = True
+                if kind == ADD_POINTS:
+                    stack[top - 1] = _finite(stack[top - 1] + step.low)
+                else:
+                    text = frame.texts + (p.scans[step.a].column * frame.capacity + row)
+                    if text.length >= 0:
+                        look(p.scans, step.a, frame.arena + text.offset, text.length, &looked)
+                        x = weights_found(looked.found, p.weights, step.b, step.count)
+                        stack[top - 1] = _finite(stack[top - 1] + x)
             else:  # reckons, and goes on with the next instruction
                 if kind == PUSH_COLUMN:
                     stack[top] = frame.numbers[step.a * frame.capacity + row]
@@ -316,11 +336,13 @@ cdef class RuleProgram:
     cdef int64_t n_numbers
     cdef int64_t n_categories
     cdef int64_t n_texts
+    cdef int64_t longest
+    cdef int64_t table_bytes
     cdef tuple matchers  # keeps what the scans point to
 
     def __cinit__(
         self, *, start, code, constants, codes, strings, offsets, n_rules, n_numbers, n_categories, n_texts,
-        scans=b"", patterns=b"", tuple matchers=()
+        scans=b"", patterns=b"", tuple matchers=(), weights=b""
     ):
         cdef int64_t n_fields = 0, n_offsets = 0
         cdef int32_t *fields = NULL
@@ -336,16 +358,19 @@ cdef class RuleProgram:
         self.matchers = matchers
         if len(scans):
             self._make_scans(scans, patterns)
+        if len(weights):
+            self.p.weights = <double *> _copied(weights, "d", 8, &self.p.n_weights)
+            self._check_weights()
         fields = <int32_t *> _copied(code, "il", 4, &n_fields)
         try:
             if n_fields % N_FIELDS or n_fields // N_FIELDS > MAX_INSTRUCTIONS:
                 raise ValueError(f"code has {n_fields} fields: not {N_FIELDS} for each instruction, or too many")
+            self.start = start
+            if self.start >= n_fields // N_FIELDS or self.start < -1 - self.n_rules:
+                raise ValueError(f"start {start} is no target")
             self._load(fields, n_fields // N_FIELDS)
         finally:
             PyMem_Free(fields)
-        self.start = start
-        if self.start >= self.p.n_steps or self.start < -1 - self.n_rules:
-            raise ValueError(f"start {start} is no target")
 
     def __dealloc__(self):
         cdef int64_t i
@@ -354,6 +379,7 @@ cdef class RuleProgram:
             edgeml_parts_free(self.p.scans[i].parts)
         PyMem_Free(self.p.scans)
         PyMem_Free(self.p.patterns)
+        PyMem_Free(self.p.weights)
         PyMem_Free(self.p.steps)
         PyMem_Free(self.p.constants)
         PyMem_Free(self.p.codes)
@@ -370,6 +396,15 @@ cdef class RuleProgram:
         for i in range(self.p.n_constants):
             if not isfinite(self.p.constants[i]):
                 raise ValueError(f"constant {i} is not finite")
+        return 0
+
+    cdef int _check_weights(self) except -1:
+        cdef int64_t i
+        if self.p.n_weights != self.p.n_patterns:
+            raise ValueError(f"{self.p.n_weights} weights for {self.p.n_patterns} patterns")
+        for i in range(self.p.n_weights):
+            if not isfinite(self.p.weights[i]):
+                raise ValueError(f"weight {i} is not finite")
         return 0
 
     cdef int _make_scans(self, object scans, object patterns) except -1:
@@ -400,22 +435,27 @@ cdef class RuleProgram:
                 make_scan(
                     self.p.scans + i, i, given + 4 * i, self.p.strings, self.p.offsets, self.p.patterns,
                     &bytes_left, &cells_left)
+            self.table_bytes = EDGEML_MAX_SETS - bytes_left + 4 * (EDGEML_MAX_CELLS - cells_left)
         finally:
             PyMem_Free(given)
         return 0
 
     cdef int _load(self, const int32_t *fields, int64_t n) except -1:
-        """Copies the instructions and checks them, each with the stack as it finds it."""
-        cdef int64_t i, depth = 0
+        """Copies the instructions and checks them, each with as many values on the stack as each way to it brings."""
+        cdef int64_t i, depth
         cdef instruction *step
         cdef const int32_t *given
-        cdef char *busy = <char *> PyMem_Malloc(n if n else 1)  # 1: the stack holds something before the instruction
+        cdef int64_t *ways = <int64_t *> PyMem_Malloc((n if n else 1) * sizeof(int64_t))
         self.p.steps = <instruction *> PyMem_Malloc((n if n else 1) * sizeof(instruction))
-        if busy is NULL or self.p.steps is NULL:
-            PyMem_Free(busy)
+        if ways is NULL or self.p.steps is NULL:
+            PyMem_Free(ways)
             raise MemoryError()
         self.p.n_steps = n
         try:
+            for i in range(n):
+                ways[i] = -1  # no way leads there yet; ways lead forward only
+            if self.start >= 0:
+                ways[self.start] = 0
             for i in range(n):
                 given = fields + i * N_FIELDS
                 step = self.p.steps + i
@@ -425,25 +465,49 @@ cdef class RuleProgram:
                 step.mask = 0
                 if not 0 <= step.kind < N_KINDS or not 0 <= step.flip <= 1:
                     raise ValueError(f"instruction {i}: unknown kind {step.kind}, or flip {step.flip} is not 0 or 1")
-                busy[i] = depth > 0
                 self._check_operands(i, step)
-                depth += _effect(step.kind)
-                if depth > MAX_STACK or depth < (1 if step.kind >= PUSH_COLUMN else 0):
-                    raise ValueError(f"instruction {i}: the stack would hold {depth} values")
-                if step.kind < PUSH_COLUMN and depth:
-                    raise ValueError(f"instruction {i}: a test must leave the stack empty")
-            if depth:
-                raise ValueError("the last instruction must be a test")
-            for i in range(n):
-                step = self.p.steps + i
-                if step.kind < PUSH_COLUMN:
-                    for target in (step.yes, step.no):
-                        if target < -1 - self.n_rules or 0 <= target <= i or target >= n:
-                            raise ValueError(f"instruction {i}: target {target} leads backward or nowhere")
-                        if target >= 0 and busy[<int64_t> target]:
-                            raise ValueError(f"instruction {i}: target {target} needs values on the stack")
+                depth = ways[i]
+                if depth >= 0:
+                    depth += _effect(step.kind)
+                    if depth > MAX_STACK or depth < (1 if step.kind >= ADD_POINTS else 0):
+                        raise ValueError(f"instruction {i}: the stack would hold {depth} values")
+                if step.kind >= PUSH_COLUMN:
+                    if i + 1 == n:
+                        raise ValueError("the last instruction must be a test")
+                    self._lead(i, i + 1, depth, ways)
+                else:
+                    self._lead(i, step.yes, depth, ways)
+                    self._lead(i, step.no, depth, ways)
+            self._measure(ways)
         finally:
-            PyMem_Free(busy)
+            PyMem_Free(ways)
+        return 0
+
+    cdef int _lead(self, int64_t i, int64_t target, int64_t depth, int64_t *ways) except -1:
+        """Notes that instruction i leads to a target, with so many values on the stack; below 0: nothing leads to i."""
+        if target < -1 - self.n_rules or 0 <= target <= i or target >= self.p.n_steps:
+            raise ValueError(f"instruction {i}: target {target} leads backward or nowhere")
+        if target >= 0 and depth >= 0:
+            if ways[target] >= 0 and ways[target] != depth:
+                raise ValueError(
+                    f"instruction {i}: target {target} is reached with {depth} and with {ways[target]} values on the stack"
+                )
+            ways[target] = depth
+        return 0
+
+    cdef int _measure(self, int64_t *lengths) except -1:
+        """Instructions on the longest way through the program, from its end to its start."""
+        cdef int64_t i, yes, no
+        cdef const instruction *step
+        for i in range(self.p.n_steps - 1, -1, -1):
+            step = self.p.steps + i
+            if step.kind >= PUSH_COLUMN:
+                yes = no = lengths[i + 1]
+            else:
+                yes = lengths[step.yes] if step.yes >= 0 else 0
+                no = lengths[step.no] if step.no >= 0 else 0
+            lengths[i] = 1 + (yes if yes > no else no)
+        self.longest = lengths[self.start] if self.start >= 0 else 0
         return 0
 
     cdef int _check_operands(self, int64_t i, instruction *step) except -1:
@@ -453,16 +517,18 @@ cdef class RuleProgram:
             columns = self.n_numbers
         elif CODE_EQUAL <= kind <= CODE_MISSING:
             columns = self.n_categories
-        elif kind == TEXT_FOUND or kind == TEXT_FIRST or kind == PUSH_COUNT:
+        elif kind == TEXT_FOUND or kind == TEXT_FIRST or kind == ADD_FOUND or kind == PUSH_COUNT:
             columns = self.p.n_scans
         elif TEXT_EQUAL <= kind <= TEXT_MISSING:
             columns = self.n_texts
         if columns >= 0 and not 0 <= step.a < columns:
-            what = "scan" if kind in (TEXT_FOUND, TEXT_FIRST, PUSH_COUNT) else "column"
+            what = "scan" if kind in (TEXT_FOUND, TEXT_FIRST, ADD_FOUND, PUSH_COUNT) else "column"
             raise ValueError(f"instruction {i}: {what} {step.a} of {columns}")
         if kind == PUSH_COUNT and self.p.scans[step.a].kind < COUNT_WORDS:
             raise ValueError(f"instruction {i}: scan {step.a} counts nothing")
-        if kind == TEXT_FOUND or kind == TEXT_FIRST:
+        if kind == ADD_FOUND and self.p.n_weights == 0:
+            raise ValueError(f"instruction {i}: there are no weights")
+        if kind == TEXT_FOUND or kind == TEXT_FIRST or kind == ADD_FOUND:
             first = self.p.scans[step.a].first
             pool = self.p.scans[step.a].count
             if step.count < 1 or not first <= step.b <= first + pool - step.count:
@@ -472,7 +538,7 @@ cdef class RuleProgram:
             return 0
         if LESS_COLUMN <= kind <= EQUAL_COLUMN:
             pool = self.n_numbers
-        elif kind <= WITHIN or kind in (NUMBER_IN, TOP_IN, PUSH_CONSTANT):
+        elif kind <= WITHIN or kind in (NUMBER_IN, TOP_IN, ADD_POINTS, PUSH_CONSTANT):
             pool = self.p.n_constants
         elif kind == CODE_IN:
             pool = self.p.n_codes
@@ -488,7 +554,7 @@ cdef class RuleProgram:
             raise ValueError(f"instruction {i}: operand {step.b} and {width} values of {pool}")
         if kind == CODE_EQUAL and step.b < 0:
             raise ValueError(f"instruction {i}: code {step.b} is negative")
-        if kind <= EQUAL_CONSTANT or kind == PUSH_CONSTANT:
+        if kind <= EQUAL_CONSTANT or kind == ADD_POINTS or kind == PUSH_CONSTANT:
             step.low = self.p.constants[step.b]
         elif kind == WITHIN:
             step.low, step.high = self.p.constants[step.b], self.p.constants[step.b + 1]
@@ -521,6 +587,13 @@ cdef class RuleProgram:
         ):
             raise ValueError("the frame has fewer columns than the rules read; fill it with the same schema's reader")
         return frame
+
+    @property
+    def cost(self):
+        cdef int64_t pools = 8 * (self.p.n_constants + self.p.n_weights + self.p.n_strings + 1)
+        pools += 4 * (self.p.n_codes + self.p.n_patterns) + self.p.n_bytes + self.p.n_scans * sizeof(scan)
+        size = self.p.n_steps * sizeof(instruction) + pools + self.table_bytes
+        return self.p.n_steps, self.longest, self.p.n_scans, size
 
     def match_one(self, capsule):
         # One row takes less time than it takes to give up the GIL.
@@ -560,6 +633,8 @@ cdef inline int64_t _effect(int32_t kind) noexcept:
         return -1
     if TOP_LESS <= kind <= TOP_EQUAL:
         return -2
+    if kind == TOP_WITHIN:
+        return -3
     return 0
 
 

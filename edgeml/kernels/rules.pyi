@@ -18,7 +18,9 @@ found, the k-th. ``push_count`` pushes what a scan (``a``) has counted.
 
 Kinds from ``push_column`` on are arithmetic: they work on a stack and go on with the next instruction (``yes`` and
 ``no`` are not read). Their result is missing where an operand is or where it would not be finite. The kinds
-``top_...`` test what is on the stack and leave it empty; no target may need values on it.
+``top_...`` take what they test from the stack (``top_within``: a value and two ends). ``add_points`` adds the constant
+``b``, and ``add_found`` the weights of those of ``count`` patterns of scan ``a`` that are found, to what is uppermost
+on the stack, and both go to ``yes``. Every way to an instruction has to bring equally many values on the stack.
 """
 
 from collections.abc import Callable
@@ -61,6 +63,7 @@ class RuleProgram:
         n_texts: Text columns that a frame has at least.
         scans: int32[4 m], flat: kind, column, first pattern and number of patterns (0 where the scan counts).
         patterns: int32: the string of each pattern.
+        weights: float64, finite: for each pattern what ``add_found`` adds; empty where no instruction asks.
         matchers: For each scan of kind ``expressions``, in order: called with a text's bytes, gives the numbers of its
             patterns that are found, or None. It is called with the GIL, also from ``match``.
 
@@ -85,7 +88,12 @@ class RuleProgram:
         scans: Any = b"",
         patterns: Any = b"",
         matchers: tuple[Callable[[bytes], Any], ...] = (),
+        weights: Any = b"",
     ) -> None: ...
+    @property
+    def cost(self) -> tuple[int, int, int, int]:
+        """Instructions; those on the longest way from start to an answer; scans; bytes of all tables."""
+
     def match_one(self, capsule: Any) -> int:
         """Index of the first rule that fires on row 0 of a frame, -1 where none does.
 

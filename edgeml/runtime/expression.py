@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from edgeml.errors import RuleError
 
-MAX_EXPRESSION = 10_000
+MAX_EXPRESSION = 100_000
 MAX_NESTING = 64
 MAX_SET = 10_000
 
@@ -24,8 +24,8 @@ MAX_SET = 10_000
 RESERVED = frozenset(
     ("and", "or", "not", "in", "is", "missing", "between", "true", "false", "starts", "ends", "contains", "with")
 )
-FUNCTIONS = ("abs", "min", "max", "length", "word_count")
-# Those that take a text; the others take numbers.
+FUNCTIONS = ("abs", "min", "max", "length", "word_count", "points", "count")
+# Those that take a text.
 TEXT_FUNCTIONS = frozenset(("length", "word_count"))
 
 # How tightly a node binds; an operand that binds less tightly stands in parentheses.
@@ -92,6 +92,26 @@ class Call(Node):
 
     function: str
     arguments: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Points(Node):
+    """``points(3 if p, -4 if q)``: the sum of the points whose condition is true; never missing.
+
+    Attributes:
+        points: Finite numbers, one for each condition.
+        conditions: What they are given for.
+    """
+
+    points: tuple[float, ...]
+    conditions: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Count(Node):
+    """``count(p, q, ...)``: how many of the conditions are true; never missing."""
+
+    conditions: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +279,11 @@ def format_expression(node: Node) -> str:
             return "-" + _operand(operand, SIGN)
         case Call(function, arguments):
             return f"{function}({', '.join([format_expression(argument) for argument in arguments])})"
+        case Points(points, conditions):
+            terms = zip(map(format_number, points), map(format_expression, conditions), strict=True)
+            return f"points({', '.join([f'{given} if {condition}' for given, condition in terms])})"
+        case Count(conditions):
+            return f"count({', '.join([format_expression(condition) for condition in conditions])})"
         case Arithmetic(operands, operators) | Comparison(operands, operators):
             least = binding(node) + 1
             parts = [_operand(operands[0], least)]
@@ -314,6 +339,8 @@ def children(node: Node) -> tuple[Node, ...]:
             return (operand,)
         case Call(_, arguments):
             return arguments
+        case Points(_, conditions) | Count(conditions):
+            return conditions
         case Arithmetic(operands) | Comparison(operands) | And(operands) | Or(operands):
             return operands
         case Between(operand, low, high):

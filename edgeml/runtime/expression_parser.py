@@ -32,6 +32,7 @@ from edgeml.runtime.expression import (
     Between,
     Call,
     Comparison,
+    Count,
     Field,
     Literals,
     Membership,
@@ -41,12 +42,14 @@ from edgeml.runtime.expression import (
     Not,
     Number,
     Or,
+    Points,
     Source,
     Text,
     TextMatch,
     TextTest,
     Truth,
     children,
+    format_number,
 )
 
 # A tree is higher than the nesting of its text (`a * b + c < d` nests nothing and has four floors).
@@ -109,7 +112,7 @@ def parse_expression(text: str, *, rule: str = "") -> Node:
     """Reads a condition. Whether it fits a schema is asked in ``expression_types.py``.
 
     Args:
-        text: At most 10,000 characters, nested at most 64 levels.
+        text: At most 100,000 characters, nested at most 64 levels.
         rule: Id of the rule, for errors.
 
     Raises:
@@ -349,16 +352,38 @@ class _Parser:
             raise self.source.error(name.position, f"there is no function {name.text}; there are {known}")
         opening = self.take()
         self.nest(opening.position)
+        if name.text == "points":
+            return self.points(name)
         arguments = [self.expression(OR)]
         while self.accept(","):
             arguments.append(self.expression(OR))
         self.expect(")", "',' or ')'")
         self.nest(opening.position, -1)
+        if name.text == "count":
+            return Count(tuple(arguments), position=name.position)
         if (len(arguments) == 1) != (name.text not in ("min", "max")):
             one = "one text" if name.text in TEXT_FUNCTIONS else "one number"
             wanted = "takes two numbers or more" if name.text in ("min", "max") else f"takes {one}"
             raise self.source.error(name.position, f"{name.text}() {wanted}, got {len(arguments)}")
         return Call(name.text, tuple(arguments), position=name.position)
+
+    def points(self, name: Token) -> Points:
+        """What stands in the parentheses of ``points(3 if p, -4 if q)``."""
+        points: list[float] = []
+        conditions: list[Node] = []
+        while not points or self.accept(","):
+            minus = self.accept("-")
+            if self.token.kind != "number":
+                self.fail("expected a number of points, as in points(3 if x > 2, -4 if y > 1)")
+            value = -self.number() if minus else self.number()
+            if not self.at_word("if"):
+                self.fail(f"expected 'if' and a condition after {format_number(value)} points")
+            self.take()
+            points.append(value)
+            conditions.append(self.expression(OR))
+        self.expect(")", "',' or ')'")
+        self.nest(name.position, -1)
+        return Points(tuple(points), tuple(conditions), position=name.position)
 
 
 def _tokens(source: Source) -> list[Token]:

@@ -21,6 +21,7 @@ from edgeml.runtime.expression import (
     Between,
     Call,
     Comparison,
+    Count,
     Field,
     Membership,
     Missing,
@@ -29,6 +30,7 @@ from edgeml.runtime.expression import (
     Not,
     Number,
     Or,
+    Points,
     Source,
     Text,
     TextMatch,
@@ -40,6 +42,7 @@ from edgeml.runtime.expression import (
 )
 from edgeml.runtime.regular_expressions import expression_fault, literals_of
 from edgeml.runtime.schema import Feature, Schema
+from edgeml.runtime.scorecard import whole_points
 
 Type = Literal["number", "boolean", "category", "text", "string", "condition"]
 
@@ -145,6 +148,18 @@ class _Checker:
             case Arithmetic(operands, operators):
                 for operand in operands:
                     self.number(operand, operators[0])
+                return "number"
+            case Points(points, conditions):
+                try:
+                    whole_points(points)
+                except ValueError as error:
+                    raise self.source.error(node.position, str(error)) from error
+                for condition in conditions:
+                    self.condition(condition)
+                return "number"
+            case Count(conditions):
+                for condition in conditions:
+                    self.condition(condition)
                 return "number"
             case Call(function, (text,)) if function in TEXT_FUNCTIONS:
                 given = self.type_of(text)

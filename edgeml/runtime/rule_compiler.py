@@ -4,7 +4,8 @@
    (``not (p and q)`` is ``not p or not q`` for true, false and unknown alike), each test asks "is it surely so?" or
    "is it surely not so?", and two values do the work of three.
 2. A program is made from its end: where a test leads is known before the test is made, so nothing is patched.
-3. What is common is one instruction (feature against number, level, set); any other arithmetic goes over a stack.
+3. What is common is one instruction (feature against number, level, set); any other arithmetic goes over a stack. A
+   scorecard begins with 0 on the stack, and each condition leads to what adds its points or past it.
 4. What is looked for in texts is planned before (``text_scans.py``); rules in a row that each ask for one word or part
    of the same scan are one instruction together.
 """
@@ -23,6 +24,7 @@ from edgeml.runtime.expression import (
     Between,
     Call,
     Comparison,
+    Count,
     Field,
     Literals,
     Membership,
@@ -32,11 +34,13 @@ from edgeml.runtime.expression import (
     Not,
     Number,
     Or,
+    Points,
     Text,
     TextMatch,
     Truth,
 )
 from edgeml.runtime.schema import Schema
+from edgeml.runtime.scorecard import whole_points
 from edgeml.runtime.text_scans import Found, TextScans, texts_of
 
 _KIND = {name: number for number, name in enumerate(KINDS)}
@@ -59,6 +63,8 @@ _TESTS = {
     "!=": ("equal", False, True),
 }
 _NO_RULE = -1
+# What makes a number on the stack: an instruction's kind and operands, or a card, which is tests and additions.
+_Step = tuple[str, int, int] | Points | Count
 
 
 def compile_rules(conditions: Sequence[Node], schema: Schema) -> RuleProgram:
@@ -99,10 +105,14 @@ class _Program:
         self.codes: list[int] = []
         self.strings: list[bytes] = []
         self.level_codes: dict[str, dict[str, int]] = {}
+        self.weights: dict[int, int] = {}  # of patterns that a scorecard asks for
+        self.places: dict[float, int] = {}  # of constants
 
     def finish(self, start: int, n_rules: int) -> RuleProgram:
         last = len(self.code) - 1
         patterns = [self.string(text) for text in self.scans.patterns]
+        weights = np.zeros(len(patterns) if self.weights else 0, dtype=np.float64)
+        weights[list(self.weights)] = list(self.weights.values())
         code = np.array(self.code[::-1], dtype=np.int32).reshape(-1, FIELDS)
         for column in (FIELDS - 2, FIELDS - 1):
             targets = code[:, column]
@@ -124,6 +134,7 @@ class _Program:
             scans=np.array(self.scans.fields(), dtype=np.int32).reshape(-1),
             patterns=np.array(patterns, dtype=np.int32),
             matchers=self.scans.matchers(),
+            weights=weights,
         )
 
     def add(self, kind: str, flip: bool, a: int, b: int, count: int, yes: int, no: int) -> int:
@@ -189,9 +200,7 @@ class _Program:
                 self.constants += (low, high)
                 return self.add("within", flip, self.column(operand), len(self.constants) - 2, 0, yes, no)
             case Between(operand, low, high):
-                entry = self.comparison(operand, "<=", high, flip, yes, no)
-                ways = (yes, entry) if flip else (entry, no)
-                return self.comparison(low, "<=", operand, flip, *ways)
+                return self.over_stack("top_within", [operand, low, high], flip, yes, no)
             case Membership(operand, items, negated):
                 return self.membership(operand, items, flip != negated, yes, no)
             case Missing(operand, negated):
@@ -233,12 +242,12 @@ class _Program:
         if isinstance(left, Field) and isinstance(right, Field):
             return self.add(f"{test}_column", flip, self.column(left), self.column(right), 0, yes, no)
         if isinstance(left, Field) and isinstance(right, Number | Truth):
-            return self.add(f"{test}_constant", flip, self.column(left), self.constant(right), 0, yes, no)
+            return self.add(f"{test}_constant", flip, self.column(left), self.constant(right.value), 0, yes, no)
         if isinstance(left, Number | Truth) and isinstance(right, Field):
             # c < x is not x <= c; c <= x is not x < c; where x is missing, neither holds.
             mirrored = {"less": "at_most", "at_most": "less", "equal": "equal"}[test]
             flip = flip != (test != "equal")
-            return self.add(f"{mirrored}_constant", flip, self.column(right), self.constant(left), 0, yes, no)
+            return self.add(f"{mirrored}_constant", flip, self.column(right), self.constant(left.value), 0, yes, no)
         return self.over_stack(f"top_{test}", [left, right], flip, yes, no)
 
     def membership(self, operand: Node, items: tuple[Literals, ...], flip: bool, yes: int, no: int) -> int:
@@ -266,20 +275,46 @@ class _Program:
     ) -> int:
         """A test of values that are reckoned first."""
         entry = self.add(test, flip, 0, b, count, yes, no)
-        steps: list[tuple[str, int, int]] = []
+        steps: list[_Step] = []
         for operand in operands:
             self.value(operand, steps)
-        for kind, a, b in reversed(steps):
-            entry = self.add(kind, False, a, b, 0, _NO_RULE, _NO_RULE)
+        for step in reversed(steps):
+            if isinstance(step, Points | Count):
+                entry = self.card(step, entry)
+            else:
+                kind, a, b = step
+                entry = self.add(kind, False, a, b, 0, _NO_RULE, _NO_RULE)
         return entry
 
-    def value(self, node: Node, steps: list[tuple[str, int, int]]) -> None:
+    def card(self, node: Points | Count, entry: int) -> int:
+        """The instructions that put the points of a card on the stack, and go on with the one made last, the entry."""
+        points, whole = whole_points(node.points) if isinstance(node, Points) else ((1,) * len(node.conditions), 1)
+        if whole != 1:
+            self.add("divide", False, 0, 0, 0, _NO_RULE, _NO_RULE)
+            entry = self.add("push_constant", False, 0, self.constant(whole), 0, _NO_RULE, _NO_RULE)
+        runs = self.scans.runs(node)
+        for term, _, pattern in (found for run in runs for found in run):
+            self.weights[pattern] = points[term]
+        for run in runs:
+            entry = self.add("add_found", False, run[0][1], run[0][2], len(run), entry, _NO_RULE)
+        together = {term for run in runs for term, _, _ in run}
+        for term in range(len(points) - 1, -1, -1):
+            if term not in together and points[term]:
+                added = self.add("add_points", False, 0, self.constant(points[term]), 0, entry, _NO_RULE)
+                entry = self.condition(node.conditions[term], False, added, entry)
+        if entry != len(self.code) - 1:  # the last thing made leads nowhere: the push would run into it
+            entry = self.add("add_points", False, 0, self.constant(0), 0, entry, _NO_RULE)
+        return self.add("push_constant", False, 0, self.constant(0), 0, _NO_RULE, _NO_RULE)
+
+    def value(self, node: Node, steps: list[_Step]) -> None:
         """Appends what puts a number on the stack, first things first."""
         match node:
+            case Points() | Count():
+                steps.append(node)
             case Field():
                 steps.append(("push_column", self.column(node), 0))
             case Number() | Truth():
-                steps.append(("push_constant", 0, self.constant(node)))
+                steps.append(("push_constant", 0, self.constant(node.value)))
             case Negate(operand):
                 self.value(operand, steps)
                 steps.append(("negate", 0, 0))
@@ -293,15 +328,17 @@ class _Program:
             case Arithmetic(operands, operators):
                 self.chain(operands, operators, steps)
 
-    def chain(self, operands: tuple[Node, ...], operators: tuple[str, ...], steps: list[tuple[str, int, int]]) -> None:
+    def chain(self, operands: tuple[Node, ...], operators: tuple[str, ...], steps: list[_Step]) -> None:
         self.value(operands[0], steps)
         for operator, operand in zip(operators, operands[1:], strict=True):
             self.value(operand, steps)
             steps.append((_ARITHMETIC[operator], 0, 0))
 
-    def constant(self, node: Number | Truth) -> int:
-        self.constants.append(float(node.value))
-        return len(self.constants) - 1
+    def constant(self, value: float) -> int:
+        place = self.places.setdefault(float(value), len(self.constants))
+        if place == len(self.constants):
+            self.constants.append(float(value))
+        return place
 
     def string(self, text: str) -> int:
         return self.add_string(text.encode())

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,22 @@ class Rule:
         return document
 
 
+class RuleCost(NamedTuple):
+    """What asking a rule list can cost at most.
+
+    Attributes:
+        instructions: Instructions of the program.
+        longest: Instructions on the longest way through it: no record takes more, since there are no loops.
+        scans: Passes over texts: no record takes more, each over one text once.
+        table_bytes: Memory of the program and of what it looks for.
+    """
+
+    instructions: int
+    longest: int
+    scans: int
+    table_bytes: int
+
+
 class RuleList:
     """Rules in the order in which they are asked.
 
@@ -92,12 +108,15 @@ class RuleList:
             index of the first rule that is true for the row, or -1; gives the number of rows that a rule was true
             for. Works without the GIL.
         needs_re2: Whether a condition has a regular expression, for which a box needs RE2.
+        schema: What a record looks like.
     """
 
-    __slots__ = ("match", "match_one", "needs_re2", "rules")
+    __slots__ = ("_program", "match", "match_one", "needs_re2", "rules", "schema")
 
-    def __init__(self, rules: Sequence[Rule], program: RuleProgram, *, needs_re2: bool = False) -> None:
+    def __init__(self, rules: Sequence[Rule], program: RuleProgram, schema: Schema, *, needs_re2: bool = False) -> None:
         self.rules: tuple[Rule, ...] = tuple(rules)
+        self.schema = schema
+        self._program = program
         self.needs_re2 = needs_re2
         self.match_one: Callable[[Any], int] = program.match_one
         self.match: Callable[[Any, NDArray[Any]], int] = program.match
@@ -145,7 +164,15 @@ class RuleList:
             check_condition(tree, schema, Source(reader.text, reader.id))
             conditions.append(tree)
             rules.append(reader.rule(format_expression(tree)))
-        return cls(rules, compile_rules(conditions, schema), needs_re2=any(map(needs_re2, conditions)))
+        return cls(rules, compile_rules(conditions, schema), schema, needs_re2=any(map(needs_re2, conditions)))
+
+    def tree(self, index: int) -> Node:
+        """The condition of a rule as a tree of its own, made when it is asked for: see ``rule_parts.py``."""
+        return parse_expression(self.rules[index].when)
+
+    def cost(self) -> RuleCost:
+        """What asking the rules can cost at most, known without a record."""
+        return RuleCost(*self._program.cost)
 
     def to_document(self) -> dict[str, Any]:
         """The JSON form with canonical conditions; ``from_document`` reads it back as equal rules."""

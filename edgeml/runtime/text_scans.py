@@ -2,7 +2,8 @@
 
 1. A scan is a text feature and a way of looking: words or parts of texts, each exactly or ignoring case; regular
    expressions; or counting words or characters.
-2. Its patterns stand in the order of the rules, so that the first one found is that of the first rule.
+2. Its patterns stand in the order of the rules, so that the first one found is that of the first rule. What is looked
+   for again is the same pattern; only those of a scorecard are its own, side by side, since each has its points.
 3. A few exact parts are quicker looked for one by one; they have no scan, nor have those that are too many for a table.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 
 from edgeml.errors import RuleError
 from edgeml.kernels.rules import CELL_LIMIT, PATTERN_LIMIT, SCAN_LIMIT, SCANS, fold
-from edgeml.runtime.expression import Call, Field, Node, TextMatch, children
+from edgeml.runtime.expression import TEXT_FUNCTIONS, Call, Count, Field, Node, Points, TextMatch, children
 from edgeml.runtime.regular_expressions import MAX_MATCHERS, literals_of, matcher_of
 from edgeml.runtime.schema import Schema
 
@@ -82,14 +83,12 @@ class TextScans:
         self.patterns: list[str] = []
         self._numbers: dict[tuple[str, int, bool], int] = {}
         self._found: dict[int, tuple[int, int, int]] = {}
+        self._cards: dict[int, list[tuple[int, int, int]]] = {}
+        self._shared: dict[tuple[int, tuple[str, ...]], int] = {}
         self._conditions = conditions  # kept, since nodes are known by their identity
+        seen: set[int] = set()
         for condition in conditions:
-            for node in _parts(condition):
-                if isinstance(node, TextMatch) and isinstance(node.operand, Field):
-                    self._look_for(node, schema.slots[node.operand.name].index)
-                elif isinstance(node, Call) and isinstance(node.arguments[0], Field):
-                    if node.function in ("length", "word_count"):
-                        self.counted(node.function, schema.slots[node.arguments[0].name].index)
+            self._look_through(condition, schema, seen)
         self._drop_small_ones()
         for scan in self.scans:
             scan.first = len(self.patterns)
@@ -107,6 +106,17 @@ class TextScans:
             return None
         scan, first, count = known
         return Found(scan, self.scans[scan].first + first, count)
+
+    def runs(self, node: Points | Count) -> list[list[tuple[int, int, int]]]:
+        """Which conditions of a card are one text: (condition, scan, pattern), those side by side together."""
+        runs: list[list[tuple[int, int, int]]] = []
+        for term, scan, at in sorted(self._cards[id(node)], key=lambda found: found[1:]):
+            pattern = self.scans[scan].first + at
+            if runs and runs[-1][-1][1:] == (scan, pattern - 1):
+                runs[-1].append((term, scan, pattern))
+            else:
+                runs.append([(term, scan, pattern)])
+        return runs
 
     def counted(self, function: str, column: int) -> int:
         """Number of the scan that counts words or characters of a text."""
@@ -136,20 +146,61 @@ class TextScans:
             self.scans.append(Scan(kind, column, folded))
         return number
 
-    def _look_for(self, node: TextMatch, column: int) -> None:
-        if node.how in ("starts with", "ends with"):
+    def _look_through(self, root: Node, schema: Schema, seen: set[int]) -> None:
+        """Plans what a condition looks for, from left to right; a node that stands in several places once."""
+        waiting = [root]
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            below = children(node)
+            if isinstance(node, TextMatch):
+                self._look_for(node, schema)
+            elif isinstance(node, Points | Count):
+                self._cards[id(node)] = self._look_for_terms(node, schema)
+                planned = {term for term, _, _ in self._cards[id(node)]}
+                below = tuple(part for term, part in enumerate(below) if term not in planned)
+            elif isinstance(node, Call) and node.function in TEXT_FUNCTIONS and isinstance(node.arguments[0], Field):
+                self.counted(node.function, schema.slots[node.arguments[0].name].index)
+            waiting += reversed(below)
+
+    def _look_for(self, node: TextMatch, schema: Schema) -> None:
+        wanted = self._wanted(node, schema)
+        if wanted is None:
             return
+        number, texts = wanted
+        patterns = self.scans[number].patterns
+        first = self._shared.setdefault((number, texts), len(patterns))
+        if first == len(patterns):
+            patterns += texts
+        self._found[id(node)] = (number, first, len(texts))
+
+    def _look_for_terms(self, node: Points | Count, schema: Schema) -> list[tuple[int, int, int]]:
+        """Gives each condition of a card that is one text a pattern of its own."""
+        terms = []
+        for term, condition in enumerate(node.conditions):
+            wanted = self._wanted(condition, schema) if isinstance(condition, TextMatch) else None
+            if wanted is not None and len(wanted[1]) == 1:
+                number, texts = wanted
+                terms.append((term, number, len(self.scans[number].patterns)))
+                self.scans[number].patterns += texts
+        return terms
+
+    def _wanted(self, node: TextMatch, schema: Schema) -> tuple[int, tuple[str, ...]] | None:
+        """The scan that a condition needs and what it looks for there; None where it needs no scan."""
+        if node.how in ("starts with", "ends with"):
+            return None
+        assert isinstance(node.operand, Field)
+        column = schema.slots[node.operand.name].index
         texts = texts_of(node)
         kind, folded = "expressions", node.folded
         if texts:
             kind = "words" if node.how == "contains word" else "parts"
             kind, folded = f"{kind}_folded" if node.folded else kind, False
         if "" in texts:  # every text has it, whatever else it is asked for
-            return
-        number = self._number(kind, column, folded)
-        patterns = self.scans[number].patterns
-        self._found[id(node)] = (number, len(patterns), len(texts or node.texts))
-        patterns += texts or node.texts
+            return None
+        return self._number(kind, column, folded), texts or node.texts
 
     def _drop_small_ones(self) -> None:
         """Leaves out scans of exact parts that are better looked for one by one."""
@@ -169,6 +220,12 @@ class TextScans:
             for node, (scan, first, count) in self._found.items()
             if id(self.scans[scan]) in numbers
         }
+        self._cards = {
+            node: [
+                (term, numbers[id(self.scans[scan])], at) for term, scan, at in terms if id(self.scans[scan]) in numbers
+            ]
+            for node, terms in self._cards.items()
+        }
         self._numbers = {
             key: numbers[id(self.scans[scan])] for key, scan in self._numbers.items() if id(self.scans[scan]) in numbers
         }
@@ -184,9 +241,11 @@ def _cells(scan: Scan) -> int:
 
 
 def _parts(root: Node) -> Iterator[Node]:
-    """All nodes of a tree, from left to right."""
-    waiting = [root]
+    """All nodes of a tree, each once."""
+    waiting, seen = [root], set()
     while waiting:
         node = waiting.pop()
-        yield node
-        waiting += reversed(children(node))
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            waiting += children(node)

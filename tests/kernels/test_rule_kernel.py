@@ -184,8 +184,15 @@ PUSH = push("push_constant")
         ([("less_constant", 0, 0, 0, 0, -4, -1)], "target -4"),
         ([("less_constant", 0, 0, 0, 0, -1, -(2**31))], "target -2147483648"),
         ([PUSH], "the last instruction must be a test"),
-        ([PUSH, TEST], "must leave the stack empty"),
-        ([PUSH, PUSH, ("top_missing", 0, 0, 0, 0, -1, -1)], "must leave the stack empty"),
+        ([PUSH, PUSH, ("top_within", 0, 0, 0, 0, -1, -1)], "the stack would hold -1"),
+        ([("add_points", 0, 0, 0, 0, -1, -1)], "the stack would hold 0"),
+        ([PUSH, ("add_points", 0, 0, 3, 0, -1, -1)], "operand 3"),
+        ([PUSH, ("add_points", 0, 0, 0, 0, 1, -1)], "target 1 leads"),
+        ([PUSH, ("add_found", 0, 0, 0, 1, -1, -1)], "scan 0 of 0"),
+        (
+            [PUSH, TEST[:5] + (2, 3), ("add_points", 0, 0, 0, 0, 4, -1), PUSH, ("top_missing", 0, 0, 0, 0, -1, -1)],
+            "target 4 is reached with 2 and with 1 values",
+        ),
         ([PUSH, ("top_less", 0, 0, 0, 0, -1, -1)], "the stack would hold -1"),
         ([("top_missing", 0, 0, 0, 0, -1, -1)], "the stack would hold -1"),
         ([PUSH, push("add")], "the stack would hold 0"),
@@ -193,7 +200,8 @@ PUSH = push("push_constant")
         ([PUSH] * (STACK + 1), "the stack would hold 257"),
         ([push("push_column", 2)], "column 2"),
         ([push("push_constant", 0, 3)], "operand 3"),
-        ([TEST[:5] + (2, -1), PUSH, ("top_missing", 0, 0, 0, 0, -1, -1)], "target 2 needs values on the stack"),
+        ([TEST[:5] + (2, -1), PUSH, ("top_missing", 0, 0, 0, 0, -1, -1)], "instruction 2: the stack would hold -1"),
+        ([TEST[:5] + (1, 2), PUSH, ("top_missing", 0, 0, 0, 0, -1, -1)], "target 2 is reached with 1 and with 0"),
     ],
 )
 def test_hostile_code_is_refused(steps, message):
@@ -259,7 +267,9 @@ SCANNED = np.array([SCANS.index("words"), 0, 0, 2, SCANS.index("count_words"), 0
 )
 def test_any_program_is_refused_or_ends(steps, start):
     try:
-        made = program(*steps, start=start, scans=SCANNED, patterns=np.array([0, 2], dtype=np.int32))
+        made = program(
+            *steps, start=start, scans=SCANNED, patterns=np.array([0, 2], dtype=np.int32), weights=np.array([0.5, -2.0])
+        )
     except ValueError:
         return
     rows = [{}, {"x": 1, "y": 2, "c": "l3", "t": "aabb"}, {"x": 2.5, "c": "l79", "t": ""}, {"c": "?"}]

@@ -6,6 +6,7 @@ simply a string that equals none of the levels.
 
 import math
 import re
+from decimal import Decimal
 
 from edgeml.runtime.expression import (
     And,
@@ -13,6 +14,7 @@ from edgeml.runtime.expression import (
     Between,
     Call,
     Comparison,
+    Count,
     Field,
     Membership,
     Missing,
@@ -20,6 +22,7 @@ from edgeml.runtime.expression import (
     Not,
     Number,
     Or,
+    Points,
     Text,
     TextMatch,
     Truth,
@@ -43,6 +46,11 @@ def value_of(node, record):
             if function in ("length", "word_count"):
                 return len(given[0]) if function == "length" else len(re.findall(r"\w+", given[0]))
             return abs(given[0]) if function == "abs" else {"min": min, "max": max}[function](given)
+        case Points(points, conditions):
+            given = [Decimal(repr(n)) for n, p in zip(points, conditions, strict=True) if truth_of(p, record) is True]
+            return float(sum(given))
+        case Count(conditions):
+            return sum(truth_of(condition, record) is True for condition in conditions)
         case Arithmetic(operands, operators):
             total = value_of(operands[0], record)
             for operator, operand in zip(operators, operands[1:], strict=True):

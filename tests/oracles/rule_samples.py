@@ -8,6 +8,7 @@ from edgeml.runtime.expression import (
     Between,
     Call,
     Comparison,
+    Count,
     Field,
     Membership,
     Missing,
@@ -15,6 +16,7 @@ from edgeml.runtime.expression import (
     Not,
     Number,
     Or,
+    Points,
     Text,
     TextMatch,
     Truth,
@@ -136,11 +138,43 @@ tests = (
 )
 
 
+words = st.sampled_from(["a", "ab", "aba", "AB", "blå", "Kelvin", "日本"]).map(lambda word: (word,))
+single_words = st.builds(TextMatch, text_fields, st.sampled_from(["contains word", "contains"]), words, flags)
+
+
+@st.composite
+def cards(draw, inner):
+    """A scorecard, or a count; often over many words of few texts."""
+    drawn = draw(tuples(inner | single_words, 1, 4) | tuples(single_words, 1, 20))
+    points = st.sampled_from([-4.0, -0.1, 0.0, 0.1, 0.25, 0.2, 1.0, 3.0, 1e6, 1e-6])
+    return draw(tuples(points, len(drawn), len(drawn)).map(lambda given: Points(given, drawn)) | st.just(Count(drawn)))
+
+
+def card_tests(inner):
+    card = cards(inner)
+    order = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
+    return (
+        chains(card | numbers_near, order, Comparison)
+        | st.builds(lambda left, sign, right: Comparison((left, right), (sign,)), card, order, numbers_near)
+        | st.builds(Between, card | number_fields, numbers_near | card, numbers_near | card)
+        | st.builds(lambda left, sign, right: Comparison((Arithmetic((left, right), ("+",)), left), (sign,)),
+                    card, order, card | number_fields)
+        | st.builds(Membership, card, tuples(numbers_near, 1, 4), flags)
+        | st.builds(Missing, card, flags)
+    )  # fmt: skip
+
+
+numbers_near = st.builds(Number, st.sampled_from([-4.0, -0.1, 0.0, 0.1, 0.2, 0.3, 0.35, 1.0, 2.0, 3.1, 4.0]))
+
+
 def bigger_conditions(inner):
     return st.builds(Not, inner) | st.builds(And, tuples(inner, 2, 3)) | st.builds(Or, tuples(inner, 2, 3))
 
 
 conditions = st.recursive(tests, bigger_conditions, max_leaves=8)
+card_conditions = st.recursive(
+    card_tests(tests), lambda inner: card_tests(inner | tests) | bigger_conditions(inner), max_leaves=3
+)
 
 records = st.fixed_dictionaries(
     {

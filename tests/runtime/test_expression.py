@@ -226,7 +226,7 @@ def test_height_is_bounded():
 
 def test_length_is_bounded():
     parse_expression("x".ljust(MAX_EXPRESSION))
-    with pytest.raises(RuleError, match="has 10001 characters; at most 10000"):
+    with pytest.raises(RuleError, match="has 100001 characters; at most 100000"):
         parse_expression("x".ljust(MAX_EXPRESSION + 1))
     tree = parse_expression("+".join("x" * 5000))
     assert isinstance(tree, Arithmetic) and len(tree.operands) == 5000
