@@ -284,7 +284,7 @@ def build(
         "CARD.md": card.encode(),
     }
     if rule_documents:
-        members["rules.json"] = json_bytes({"rules": rule_documents})
+        members["rules.json"] = json_bytes(rule_list.names.to_document() | {"rules": rule_documents})
     bundle = Bundle.create(config, members)
     _replay(bundle)
     return bundle

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from edgeml.builder.units import convert_unit
 from edgeml.errors import RuleError
 from edgeml.runtime.prediction import Label
 from edgeml.runtime.rules import RuleList
@@ -47,7 +48,7 @@ def parse_rules(source: Any, schema: Schema, labels: Sequence[Label] | None = No
         raise RuleError(
             f"rules: expected a list of rules or an object with the key 'rules', got {type(document).__name__}"
         )
-    return RuleList.from_document(document, schema, labels=labels)
+    return RuleList.from_document(document, schema, labels=labels, convert=convert_unit)
 
 
 def _is_path(text: str) -> bool:

@@ -24,6 +24,8 @@ MAX_SET = 10_000
 RESERVED = frozenset(
     ("and", "or", "not", "in", "is", "missing", "between", "true", "false", "starts", "ends", "contains", "with")
 )
+# Words that mean something in one place only; a list or a definition is not called so.
+CONTEXT_WORDS = frozenset(("word", "ignoring", "case", "matches", "if"))
 FUNCTIONS = ("abs", "min", "max", "length", "word_count", "points", "count")
 # Those that take a text.
 TEXT_FUNCTIONS = frozenset(("length", "word_count"))
@@ -50,9 +52,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Number(Node):
-    """A finite number, with its sign."""
+    """A finite number, with its sign.
+
+    Attributes:
+        unit: What stands in brackets behind it: ``30 [km/h]``.
+    """
 
     value: float
+    unit: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,14 @@ Literals = Number | Text | Truth
 
 @dataclass(frozen=True, slots=True)
 class Field(Node):
-    """The value of a feature."""
+    """The value of a feature, or of a definition while names are not resolved."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListName(Node):
+    """A named list, where a set or a string may stand."""
 
     name: str
 
@@ -132,11 +146,16 @@ class Comparison(Node):
 
 @dataclass(frozen=True, slots=True)
 class Membership(Node):
-    """``operand in {...}`` or ``operand not in {...}``."""
+    """``operand in {...}`` or ``operand not in {...}``.
+
+    Attributes:
+        lists: Named lists whose values belong to the set; none once names are resolved.
+    """
 
     operand: Node
     items: tuple[Literals, ...]
     negated: bool = False
+    lists: tuple[ListName, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +186,7 @@ class TextMatch(Node):
         texts: One string or more; those of ``matches`` are regular expressions.
         folded: Whether it says ``ignoring case``.
         places: Offset of each text in the source.
+        lists: Named lists whose strings are looked for as well; none once names are resolved.
     """
 
     operand: Node
@@ -174,6 +194,7 @@ class TextMatch(Node):
     texts: tuple[str, ...]
     folded: bool = False
     places: tuple[int, ...] = field(default=(), compare=False, kw_only=True)
+    lists: tuple[ListName, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +224,12 @@ class Source(NamedTuple):
     Attributes:
         text: The text as it was given.
         rule: Id of the rule.
+        definition: Name of the definition, where it is that of one.
     """
 
     text: str
     rule: str = ""
+    definition: str = ""
 
     def error(self, position: int, message: str) -> RuleError:
         """A RuleError with the line of the text and a caret under the position."""
@@ -219,7 +242,7 @@ class Source(NamedTuple):
         shown = "".join(mark if mark.isprintable() else " " for mark in line[left : column + 60])
         before = "..." if left else ""
         after = "..." if len(line) > column + 60 else ""
-        who = f"rule {self.rule!r}: " if self.rule else ""
+        who = f"rule {self.rule!r}: " if self.rule else f"definition {self.definition!r}: " if self.definition else ""
         caret = " " * (len(before) + column - left) + "^"
         return RuleError(f"{who}{message}\n  {before}{shown}{after}\n  {caret}", rule=self.rule, position=position)
 
@@ -268,12 +291,12 @@ def format_expression(node: Node) -> str:
     """
     match node:
         case Number(value):
-            return format_number(value)
+            return format_number(value) if node.unit is None else f"{format_number(value)} [{node.unit}]"
         case Text(value):
             return format_text(value)
         case Truth(value):
             return "true" if value else "false"
-        case Field(name):
+        case Field(name) | ListName(name):
             return format_name(name)
         case Negate(operand):
             return "-" + _operand(operand, SIGN)
@@ -291,14 +314,14 @@ def format_expression(node: Node) -> str:
                 parts += (operator, _operand(operand, least))
             return " ".join(parts)
         case Membership(operand, items, negated):
-            listed = ", ".join([format_expression(item) for item in items])
-            return f"{_operand(operand, SUM)} {'not in' if negated else 'in'} {{{listed}}}"
+            listed = _set((*node.lists, *items), braces=len(node.lists) != 1 or bool(items))
+            return f"{_operand(operand, SUM)} {'not in' if negated else 'in'} {listed}"
         case Between(operand, low, high):
             return f"{_operand(operand, SUM)} between {_operand(low, SUM)} and {_operand(high, SUM)}"
         case Missing(operand, negated):
             return f"{_operand(operand, SUM)} {'is not missing' if negated else 'is missing'}"
         case TextMatch(operand, how, texts, folded):
-            listed = format_text(texts[0]) if len(texts) == 1 else "{" + ", ".join(map(format_text, texts)) + "}"
+            listed = _set((*node.lists, *map(Text, texts)), braces=len(node.lists) + len(texts) != 1)
             return f"{_operand(operand, SUM)} {how} {listed}{' ignoring case' if folded else ''}"
         case Not(operand):
             return "not " + _operand(operand, NOT)
@@ -307,6 +330,11 @@ def format_expression(node: Node) -> str:
         case Or(operands):
             return " or ".join([_operand(operand, AND) for operand in operands])
     raise TypeError(f"{type(node).__name__} is no part of an expression")
+
+
+def _set(items: tuple[Node, ...], *, braces: bool) -> str:
+    listed = ", ".join(map(format_expression, items))
+    return f"{{{listed}}}" if braces else listed
 
 
 def _operand(node: Node, least: int) -> str:

@@ -34,6 +34,7 @@ from edgeml.runtime.expression import (
     Comparison,
     Count,
     Field,
+    ListName,
     Literals,
     Membership,
     Missing,
@@ -66,6 +67,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# What stands behind a number, and nowhere else: [km/h]
+_UNIT = re.compile(r"\s*\[\s*([^\s\[\]](?:[^\[\]\n]*[^\s\[\]])?)\s*\]")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
 _PLAIN_ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
 _HINTS = {
@@ -98,7 +101,7 @@ class Token(NamedTuple):
     """A word of an expression.
 
     Attributes:
-        kind: ``number``, ``name``, ``text``, ``end``, or the reserved word or sign itself.
+        kind: ``number``, ``unit``, ``name``, ``text``, ``end``, or the reserved word or sign itself.
         text: What it stands for: a quoted name or string without its quotes and escapes.
         position: Offset of its first character.
     """
@@ -108,17 +111,18 @@ class Token(NamedTuple):
     position: int
 
 
-def parse_expression(text: str, *, rule: str = "") -> Node:
+def parse_expression(text: str, *, rule: str = "", definition: str = "") -> Node:
     """Reads a condition. Whether it fits a schema is asked in ``expression_types.py``.
 
     Args:
         text: At most 100,000 characters, nested at most 64 levels.
         rule: Id of the rule, for errors.
+        definition: Name of the definition whose expression this is, for errors.
 
     Raises:
         RuleError: The text is no condition; the message shows where.
     """
-    source = Source(text, rule)
+    source = Source(text, rule, definition)
     if len(text) > MAX_EXPRESSION:
         raise source.error(
             MAX_EXPRESSION, f"the condition has {len(text)} characters; at most {MAX_EXPRESSION}: split the rule"
@@ -232,12 +236,12 @@ class _Parser:
             self.expect("missing", "'missing': a condition ends in 'is missing' or 'is not missing'")
             return Missing(node, negated, position=where)
         if sign.kind == "in":
-            return Membership(node, self.items(), position=where)
+            return self.membership(node, where, negated=False)
         if sign.kind == "between":
             return self.between(node, where)
         if sign.kind == "not":
             if self.accept("in"):
-                return Membership(node, self.items(), negated=True, position=where)
+                return self.membership(node, where, negated=True)
             self.expect("between", "'in' or 'between' after 'not'")
             return Not(self.between(node, where), position=where)
         return self.text_match(node, sign)
@@ -252,11 +256,15 @@ class _Parser:
         elif self.at_word("word"):
             self.take()
             how = "contains word"
-        if self.token.kind in _CLOSING:
-            items = self.items()
+        items: list[Literals] = []
+        lists: list[ListName] = []
+        if self.token.kind == "text":
+            token = self.take()
+            items.append(Text(token.text, position=token.position))
+        elif self.token.kind == "name" or self.token.kind in _CLOSING:
+            items, lists = self.items()
         else:
-            token = self.expect("text", f"a string in quotes after {how!r}")
-            items = (Text(token.text, position=token.position),)
+            self.fail(f"expected a string in quotes after {how!r}")
         for item in items:
             if not isinstance(item, Text):
                 raise self.source.error(item.position, f"{how!r} takes strings in quotes only")
@@ -266,43 +274,56 @@ class _Parser:
         if folded:
             self.take()
             self.take()
-        return TextMatch(node, how, texts, folded, position=sign.position, places=places)
+        return TextMatch(node, how, texts, folded, position=sign.position, places=places, lists=tuple(lists))
 
     def between(self, node: Node, where: int) -> Between:
         low = self.expression(SUM)
         self.expect("and", "'and' with the upper end: x between 1 and 2")
         return Between(node, low, self.expression(SUM), position=where)
 
-    def items(self) -> tuple[Literals, ...]:
-        """A set of literals."""
-        opening = self.accept(*_CLOSING)
-        if opening is None:
-            self.fail('expected a set after \'in\', such as {"a", "b"}')
-        closing = _CLOSING[opening.kind]
+    def membership(self, node: Node, where: int, *, negated: bool) -> Membership:
+        items, lists = self.items()
+        return Membership(node, tuple(items), negated, position=where, lists=tuple(lists))
+
+    def items(self) -> tuple[list[Literals], list[ListName]]:
+        """A set of literals and named lists, or a named list alone."""
         items: list[Literals] = []
+        lists: list[ListName] = []
+        opening = self.token
+        if opening.kind == "name":
+            self.take()
+            return items, [ListName(opening.text, position=opening.position)]
+        if opening.kind not in _CLOSING:
+            self.fail('expected a set after \'in\', such as {"a", "b"}')
+        self.take()
+        closing = _CLOSING[opening.kind]
         while self.token.kind != closing:
-            items.append(self.literal())
-            if len(items) > MAX_SET:
+            if name := self.accept("name"):
+                lists.append(ListName(name.text, position=name.position))
+            else:
+                items.append(self.literal())
+            if len(items) + len(lists) > MAX_SET:
                 self.fail(f"a set holds at most {MAX_SET} values")
             if not self.accept(","):
                 break
         self.expect(closing, f"',' or {closing!r}")
-        if not items:
+        if not items and not lists:
             raise self.source.error(opening.position, "the set is empty, so nothing is in it; list its values")
-        return tuple(items)
+        return items, lists
 
     def literal(self) -> Literals:
         minus = self.accept("-")
         token = self.token
         if token.kind == "number":
             value = self.number()
-            return Number(-value if minus else value, position=(minus or token).position)
+            unit = self.accept("unit")
+            where = (minus or token).position
+            return Number(-value if minus else value, position=where, unit=unit.text if unit else None)
         if minus is None and token.kind == "text":
             return Text(self.take().text, position=token.position)
         if minus is None and token.kind in ("true", "false"):
             return Truth(self.take().kind == "true", position=token.position)
-        hint = "" if token.kind != "name" else " (a level or a text stands in quotes)"
-        self.fail(f"expected a number, a string in quotes, true or false{hint}")
+        self.fail("expected a number, a string in quotes, true, false or the name of a list")
 
     def number(self) -> float:
         token = self.take()
@@ -334,7 +355,9 @@ class _Parser:
             self.nest(where)
             node = self.expression(SIGN)
             self.nest(where, -1)
-            return Number(-node.value, position=where) if isinstance(node, Number) else Negate(node, position=where)
+            if isinstance(node, Number):
+                return Number(-node.value, position=where, unit=node.unit)
+            return Negate(node, position=where)
         if token.kind == "not":
             if least > NOT:
                 self.fail("expected a value; put parentheses around '(not ...)'")
@@ -388,9 +411,13 @@ class _Parser:
 
 def _tokens(source: Source) -> list[Token]:
     text = source.text
-    tokens = []
+    tokens: list[Token] = []
     at = 0
     while at < len(text):
+        if tokens and tokens[-1].kind == "number" and (unit := _UNIT.match(text, at)):
+            tokens.append(Token("unit", unit[1], at))
+            at = unit.end()
+            continue
         found = _TOKEN.match(text, at)
         if found is None:
             hint = _HINTS.get(text[at], "this sign means nothing in a condition")

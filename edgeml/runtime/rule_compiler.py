@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -63,6 +64,7 @@ _TESTS = {
     "!=": ("equal", False, True),
 }
 _NO_RULE = -1
+_Value = TypeVar("_Value", int, float, bytes)
 # What makes a number on the stack: an instruction's kind and operands, or a card, which is tests and additions.
 _Step = tuple[str, int, int] | Points | Count
 
@@ -107,6 +109,7 @@ class _Program:
         self.level_codes: dict[str, dict[str, int]] = {}
         self.weights: dict[int, int] = {}  # of patterns that a scorecard asks for
         self.places: dict[float, int] = {}  # of constants
+        self.sets: dict[tuple[int, tuple[float | bytes, ...]], int] = {}  # where a set begins in its pool
 
     def finish(self, start: int, n_rules: int) -> RuleProgram:
         last = len(self.code) - 1
@@ -255,20 +258,28 @@ class _Program:
         if bank == "category" and isinstance(operand, Field):
             levels = self.codes_of(operand)
             codes = sorted({levels[item.value] for item in items if isinstance(item, Text)})
-            self.codes += codes
-            return self.add("code_in", flip, self.column(operand), len(self.codes) - len(codes), len(codes), yes, no)
+            first = self.set_of(tuple(codes), self.codes)
+            return self.add("code_in", flip, self.column(operand), first, len(codes), yes, no)
         if bank == "text" and isinstance(operand, Field):
             texts = sorted(
                 {item.value.encode() for item in items if isinstance(item, Text)}, key=lambda text: (len(text), text)
             )
-            self.strings += texts
-            return self.add("text_in", flip, self.column(operand), len(self.strings) - len(texts), len(texts), yes, no)
+            first = self.set_of(tuple(texts), self.strings)
+            return self.add("text_in", flip, self.column(operand), first, len(texts), yes, no)
         numbers = sorted({float(item.value) for item in items if not isinstance(item, Text)})
-        self.constants += numbers
-        first = len(self.constants) - len(numbers)
+        first = self.set_of(tuple(numbers), self.constants)
         if isinstance(operand, Field):
             return self.add("number_in", flip, self.column(operand), first, len(numbers), yes, no)
         return self.over_stack("top_in", [operand], flip, yes, no, first, len(numbers))
+
+    def set_of(self, values: tuple[_Value, ...], pool: list[_Value]) -> int:
+        """Where a set begins in its pool: a set that many rules ask for stands there once."""
+        key = (id(pool), values)
+        first = self.sets.get(key)
+        if first is None:
+            first = self.sets[key] = len(pool)
+            pool += values
+        return first
 
     def over_stack(
         self, test: str, operands: list[Node], flip: bool, yes: int, no: int, b: int = 0, count: int = 0

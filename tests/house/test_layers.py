@@ -40,6 +40,7 @@ THIRD_PARTY = {
     "onnx": {"builder"},
     "onnxruntime": {"runtime/onnx_session.py"},
     "pandas": {"builder"},
+    "pint": {"builder/units.py"},
     "prometheus_client": {"supervisor/metrics.py"},
     "re2": {"runtime/regular_expressions.py"},
     "rich": {"cli"},
