@@ -261,7 +261,7 @@ class _Parser:
         if self.token.kind == "text":
             token = self.take()
             items.append(Text(token.text, position=token.position))
-        elif self.token.kind == "name" or self.token.kind in _CLOSING:
+        elif self.token.kind in _CLOSING or self.token.kind == "name" and self.tokens[self.at + 1].kind != "text":
             items, lists = self.items()
         else:
             self.fail(f"expected a string in quotes after {how!r}")

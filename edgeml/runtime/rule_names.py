@@ -140,7 +140,9 @@ class Names:
         # Units need a bracket in the text, or stand in a definition.
         if "[" in source.text or any(self.scope.units.values()):
             tree, _ = fit_units(tree, self.scope, source, self._convert)
-        self._bounded(tree, source)
+        # Without names or cards (chains of comparisons in one another), the length of the text is bound enough.
+        if self.lists or self.definitions or "points" in source.text or "count" in source.text:
+            self._bounded(tree, source)
         return tree, self.resolve(tree)
 
     def resolve(self, node: Node) -> Node:

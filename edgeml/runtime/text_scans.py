@@ -163,7 +163,7 @@ class TextScans:
                 below = tuple(part for term, part in enumerate(below) if term not in planned)
             elif isinstance(node, Call) and node.function in TEXT_FUNCTIONS and isinstance(node.arguments[0], Field):
                 self.counted(node.function, schema.slots[node.arguments[0].name].index)
-            waiting += reversed(below)
+            waiting += below[::-1]
 
     def _look_for(self, node: TextMatch, schema: Schema) -> None:
         wanted = self._wanted(node, schema)
