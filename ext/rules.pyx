@@ -17,6 +17,7 @@ from libc.math cimport fabs, isfinite, NAN
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from rule_selectors cimport *
 from rule_sets cimport has_code, has_number, has_text, text_order
 from rule_texts cimport *
 
@@ -72,6 +73,7 @@ cdef enum:
     TEXT_FOUND
     TEXT_FIRST
     TEXT_MISSING
+    SELECT
     ADD_POINTS
     ADD_FOUND
     PUSH_COLUMN
@@ -91,12 +93,13 @@ cdef enum:
     N_FIELDS = 7
     MAX_STACK = 256
     MAX_INSTRUCTIONS = 1 << 22
+    NEXT = -(1 << 29)  # a target: the next rule that a selector has found worth asking
 
 KINDS = (
     "less_constant", "at_most_constant", "equal_constant", "less_column", "at_most_column", "equal_column", "within",
     "number_in", "number_missing", "top_less", "top_at_most", "top_equal", "top_within", "top_in", "top_missing",
     "code_equal", "code_in", "code_missing", "text_equal", "text_in", "text_starts", "text_ends", "text_contains",
-    "text_starts_folded", "text_ends_folded", "text_found", "text_first", "text_missing", "add_points", "add_found",
+    "text_starts_folded", "text_ends_folded", "text_found", "text_first", "text_missing", "select", "add_points", "add_found",
     "push_column", "push_constant", "push_count", "add", "subtract", "multiply", "divide", "negate", "absolute", "smaller", "larger",
 )
 SCANS = ("words", "words_folded", "parts", "parts_folded", "expressions", "count_words", "count_characters")
@@ -105,6 +108,9 @@ SCAN_LIMIT = MAX_SCANS
 PATTERN_LIMIT = MAX_PATTERNS
 CELL_LIMIT = EDGEML_MAX_CELLS
 STACK = MAX_STACK
+NEXT_RULE = NEXT
+SELECTED_LIMIT = MAX_SELECTED
+MASK_LIMIT = MAX_MASKS
 INSTRUCTIONS = MAX_INSTRUCTIONS
 
 
@@ -135,9 +141,17 @@ ctypedef struct program:
     scan *scans
     int32_t *patterns  # the string of each
     double *weights  # the points of each, or none
+    selector *selectors
+    rule_filter *filters
+    int32_t *entries  # where each rule of a selector begins
+    uint64_t *masks
     int64_t n_scans
     int64_t n_patterns
     int64_t n_weights
+    int64_t n_selectors
+    int64_t n_filters
+    int64_t n_entries
+    int64_t n_masks
 
 
 cdef void *_copied(object array, str formats, Py_ssize_t itemsize, int64_t *count) except NULL:
@@ -163,6 +177,40 @@ cdef inline double _finite(double x) noexcept nogil:
     return x if isfinite(x) else NAN
 
 
+cdef int select(
+    const program *p, const instruction *step, const edgeml_frame *frame, int64_t row, seen *looked, selected *to
+) except -1 nogil:
+    """Finds the rules of a selector that are worth asking for a row."""
+    cdef const selector *s = p.selectors + step.a
+    cdef const rule_filter *f
+    cdef const uint64_t *masks
+    cdef const edgeml_text *text
+    cdef int64_t i, n_words = (s.n_rules + 63) >> 6, region
+    for i in range(n_words):
+        to.bits[i] = ~(<uint64_t> 0)
+    if s.n_rules & 63:
+        to.bits[n_words - 1] = ((<uint64_t> 1) << (s.n_rules & 63)) - 1
+    to.word, to.n_words, to.entries, to.after = 0, n_words, p.entries + s.entry, step.no
+    for i in range(s.first, s.first + s.n_filters):
+        f = p.filters + i
+        masks = p.masks + f.mask
+        if f.kind == FILTER_NUMBER:
+            region = region_of(p.constants + f.first, f.count, frame.numbers[f.column * frame.capacity + row])
+            keep(to.bits, masks + region * n_words, n_words)
+        elif f.kind == FILTER_CODE:
+            region = code_region(f.count, frame.codes[f.column * frame.capacity + row], EDGEML_MISSING)
+            keep(to.bits, masks + region * n_words, n_words)
+        elif any_beyond(to.bits, masks + f.count * n_words, n_words):
+            # Only where a word would decide about a rule is the text looked through.
+            text = frame.texts + (p.scans[f.column].column * frame.capacity + row)
+            if text.length < 0:
+                keep(to.bits, masks + f.count * n_words, n_words)
+            else:
+                look(p.scans, f.column, frame.arena + text.offset, text.length, looked)
+                keep_found(to.bits, masks, looked.found, f.first, f.count, n_words)
+    return 0
+
+
 @cython.cdivision(True)  # IEEE division: what is not finite becomes missing
 cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, int64_t row) except? FAILED nogil:
     """The target that row ends at; FAILED, with an exception, where a matcher of regular expressions raised one.
@@ -171,7 +219,8 @@ cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, in
     the caller compared with the frame's, that b and count lie within their array (for patterns: within
     those of the scan, of which there are at most MAX_PATTERNS, and each has a weight where one is read), that targets
     lead forward to an instruction, and that on every way to an instruction the stack holds the same number of values,
-    among them what it pops, and never more than MAX_STACK.
+    among them what it pops, and never more than MAX_STACK. Of a selector it has checked that its filters, entries and
+    masks are all there, and that its entries lead forward, with nothing on the stack. It ends: only a selector leads back, to each of its rules once, and the next selector is further on.
     """
     cdef double stack[MAX_STACK]
     cdef int32_t at = start, kind, code
@@ -181,10 +230,19 @@ cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, in
     cdef const instruction *step
     cdef const edgeml_text *text
     cdef seen looked
+    cdef selected chosen
+    chosen.word = chosen.n_words = 0
+    chosen.after = -1
     if p.n_scans:
         memset(looked.done, 0, sizeof(looked.done))
         memset(looked.found, 0, ((p.n_patterns + 63) >> 6) * sizeof(uint64_t))
-    while at >= 0:
+    while True:
+        if at < 0:
+            if at != NEXT:
+                return at
+            top = 0
+            at = next_selected(&chosen)
+            continue
         step = p.steps + at
         kind = step.kind
         if kind == LESS_CONSTANT:
@@ -262,6 +320,10 @@ cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, in
                     holds = (found >= 0) ^ step.flip
                     if holds and kind == TEXT_FIRST:
                         return step.yes - <int32_t> found
+            elif kind == SELECT:
+                select(p, step, frame, row, &looked, &chosen)
+                at = NEXT
+                continue
             elif kind <= TEXT_MISSING:
                 text = frame.texts + (step.a * frame.capacity + row)
                 length = text.length
@@ -325,7 +387,6 @@ cdef int32_t _run(const program *p, int32_t start, const edgeml_frame *frame, in
                 at += 1
                 continue
         at = step.yes if holds else step.no
-    return at
 
 
 @cython.final
@@ -342,7 +403,7 @@ cdef class RuleProgram:
 
     def __cinit__(
         self, *, start, code, constants, codes, strings, offsets, n_rules, n_numbers, n_categories, n_texts,
-        scans=b"", patterns=b"", tuple matchers=(), weights=b""
+        scans=b"", patterns=b"", tuple matchers=(), weights=b"", selectors=b"", filters=b"", entries=b"", masks=b""
     ):
         cdef int64_t n_fields = 0, n_offsets = 0
         cdef int32_t *fields = NULL
@@ -361,6 +422,8 @@ cdef class RuleProgram:
         if len(weights):
             self.p.weights = <double *> _copied(weights, "d", 8, &self.p.n_weights)
             self._check_weights()
+        if len(selectors):
+            self._make_selectors(selectors, filters, entries, masks)
         fields = <int32_t *> _copied(code, "il", 4, &n_fields)
         try:
             if n_fields % N_FIELDS or n_fields // N_FIELDS > MAX_INSTRUCTIONS:
@@ -380,6 +443,10 @@ cdef class RuleProgram:
         PyMem_Free(self.p.scans)
         PyMem_Free(self.p.patterns)
         PyMem_Free(self.p.weights)
+        PyMem_Free(self.p.selectors)
+        PyMem_Free(self.p.filters)
+        PyMem_Free(self.p.entries)
+        PyMem_Free(self.p.masks)
         PyMem_Free(self.p.steps)
         PyMem_Free(self.p.constants)
         PyMem_Free(self.p.codes)
@@ -440,9 +507,59 @@ cdef class RuleProgram:
             PyMem_Free(given)
         return 0
 
+    cdef int _make_selectors(self, object selectors, object filters, object entries, object masks) except -1:
+        cdef int64_t i, n = 0
+        self.p.selectors = <selector *> _copied(selectors, "lq", 8, &n)
+        self.p.n_selectors = n // OF_SELECTOR
+        if n % OF_SELECTOR:
+            raise ValueError(f"{n} fields of selectors are not {OF_SELECTOR} for each")
+        self.p.filters = <rule_filter *> _copied(filters, "lq", 8, &n)
+        self.p.n_filters = n // OF_FILTER
+        if n % OF_FILTER:
+            raise ValueError(f"{n} fields of filters are not {OF_FILTER} for each")
+        self.p.entries = <int32_t *> _copied(entries, "il", 4, &self.p.n_entries)
+        self.p.masks = <uint64_t *> _copied(masks, "LQ", 8, &self.p.n_masks)
+        if self.p.n_masks > MAX_MASKS:
+            raise ValueError(f"{self.p.n_masks} words of masks; at most {MAX_MASKS}")
+        for i in range(self.p.n_selectors):
+            self._check_selector(i, self.p.selectors + i)
+        self.table_bytes += 8 * self.p.n_masks
+        return 0
+
+    cdef int _check_selector(self, int64_t i, const selector *s) except -1:
+        cdef int64_t j, n_words = (s.n_rules + 63) >> 6
+        if not 1 <= s.n_rules <= MAX_SELECTED or not 0 <= s.entry <= self.p.n_entries - s.n_rules:
+            raise ValueError(f"selector {i}: {s.n_rules} rules, entries from {s.entry} on of {self.p.n_entries}")
+        if s.n_filters < 0 or not 0 <= s.first <= self.p.n_filters - s.n_filters:
+            raise ValueError(f"selector {i}: {s.n_filters} filters from {s.first} on of {self.p.n_filters}")
+        for j in range(s.first, s.first + s.n_filters):
+            self._check_filter(j, self.p.filters + j, n_words)
+        return 0
+
+    cdef int _check_filter(self, int64_t j, const rule_filter *f, int64_t n_words) except -1:
+        cdef int64_t columns, k
+        if not 0 <= f.kind < N_FILTER_KINDS or not 0 <= f.count <= MAX_PATTERNS:
+            raise ValueError(f"filter {j}: unknown kind {f.kind}, or {f.count} is out of range")
+        columns = (self.n_numbers, self.n_categories, self.p.n_scans)[f.kind]
+        if not 0 <= f.column < columns:
+            raise ValueError(f"filter {j}: column or scan {f.column} of {columns}")
+        if not 0 <= f.mask <= self.p.n_masks - mask_rows(f) * n_words:
+            raise ValueError(f"filter {j}: masks from {f.mask} on of {self.p.n_masks}")
+        if f.kind == FILTER_NUMBER:
+            if not 0 <= f.first <= self.p.n_constants - f.count:
+                raise ValueError(f"filter {j}: bounds from {f.first} on of {self.p.n_constants}")
+            for k in range(f.first, f.first + f.count - 1):
+                if not self.p.constants[k] < self.p.constants[k + 1]:
+                    raise ValueError(f"filter {j}: its bounds do not ascend")
+        elif f.kind == FILTER_FOUND:
+            k = self.p.scans[f.column].first
+            if f.count < 1 or not k <= f.first <= k + self.p.scans[f.column].count - f.count:
+                raise ValueError(f"filter {j}: {f.count} patterns from {f.first} on are not of scan {f.column}")
+        return 0
+
     cdef int _load(self, const int32_t *fields, int64_t n) except -1:
         """Copies the instructions and checks them, each with as many values on the stack as each way to it brings."""
-        cdef int64_t i, depth
+        cdef int64_t i, j, depth
         cdef instruction *step
         cdef const int32_t *given
         cdef int64_t *ways = <int64_t *> PyMem_Malloc((n if n else 1) * sizeof(int64_t))
@@ -471,7 +588,13 @@ cdef class RuleProgram:
                     depth += _effect(step.kind)
                     if depth > MAX_STACK or depth < (1 if step.kind >= ADD_POINTS else 0):
                         raise ValueError(f"instruction {i}: the stack would hold {depth} values")
-                if step.kind >= PUSH_COLUMN:
+                if step.kind == SELECT:
+                    if depth > 0:
+                        raise ValueError(f"instruction {i}: a selector finds {depth} values on the stack")
+                    for j in range(self.p.selectors[step.a].entry, self._entries_end(step)):
+                        self._lead(i, self.p.entries[j], depth, ways)
+                    self._lead(i, step.no, depth, ways)
+                elif step.kind >= PUSH_COLUMN:
                     if i + 1 == n:
                         raise ValueError("the last instruction must be a test")
                     self._lead(i, i + 1, depth, ways)
@@ -483,8 +606,13 @@ cdef class RuleProgram:
             PyMem_Free(ways)
         return 0
 
+    cdef int64_t _entries_end(self, const instruction *step) noexcept:
+        return self.p.selectors[step.a].entry + self.p.selectors[step.a].n_rules
+
     cdef int _lead(self, int64_t i, int64_t target, int64_t depth, int64_t *ways) except -1:
         """Notes that instruction i leads to a target, with so many values on the stack; below 0: nothing leads to i."""
+        if target == NEXT:
+            return 0
         if target < -1 - self.n_rules or 0 <= target <= i or target >= self.p.n_steps:
             raise ValueError(f"instruction {i}: target {target} leads backward or nowhere")
         if target >= 0 and depth >= 0:
@@ -497,11 +625,16 @@ cdef class RuleProgram:
 
     cdef int _measure(self, int64_t *lengths) except -1:
         """Instructions on the longest way through the program, from its end to its start."""
-        cdef int64_t i, yes, no
+        cdef int64_t i, j, yes, no
         cdef const instruction *step
         for i in range(self.p.n_steps - 1, -1, -1):
             step = self.p.steps + i
-            if step.kind >= PUSH_COLUMN:
+            if step.kind == SELECT:
+                no = lengths[step.no] if step.no >= 0 else 0
+                yes = self.p.selectors[step.a].n_filters + no
+                for j in range(self.p.selectors[step.a].entry, self._entries_end(step)):
+                    yes += lengths[self.p.entries[j]] if self.p.entries[j] >= 0 else 0
+            elif step.kind >= PUSH_COLUMN:
                 yes = no = lengths[i + 1]
             else:
                 yes = lengths[step.yes] if step.yes >= 0 else 0
@@ -519,10 +652,13 @@ cdef class RuleProgram:
             columns = self.n_categories
         elif kind == TEXT_FOUND or kind == TEXT_FIRST or kind == ADD_FOUND or kind == PUSH_COUNT:
             columns = self.p.n_scans
+        elif kind == SELECT:
+            columns = self.p.n_selectors
         elif TEXT_EQUAL <= kind <= TEXT_MISSING:
             columns = self.n_texts
         if columns >= 0 and not 0 <= step.a < columns:
             what = "scan" if kind in (TEXT_FOUND, TEXT_FIRST, ADD_FOUND, PUSH_COUNT) else "column"
+            what = "selector" if kind == SELECT else what
             raise ValueError(f"instruction {i}: {what} {step.a} of {columns}")
         if kind == PUSH_COUNT and self.p.scans[step.a].kind < COUNT_WORDS:
             raise ValueError(f"instruction {i}: scan {step.a} counts nothing")

@@ -46,6 +46,13 @@ STACK: Final[int]
 INSTRUCTIONS: Final[int]
 """Instructions that a program may have."""
 
+NEXT_RULE: Final[int]
+"""The target that stands for the next rule that a selector has found worth asking; without one it is to stop."""
+SELECTED_LIMIT: Final[int]
+"""Rules that a selector may stand for."""
+MASK_LIMIT: Final[int]
+"""Words of 64 bits that all masks of a program may have together."""
+
 @final
 class RuleProgram:
     """A compiled rule list.
@@ -64,6 +71,15 @@ class RuleProgram:
         scans: int32[4 m], flat: kind, column, first pattern and number of patterns (0 where the scan counts).
         patterns: int32: the string of each pattern.
         weights: float64, finite: for each pattern what ``add_found`` adds; empty where no instruction asks.
+        selectors: int64[4 k], flat: first filter and number of filters, first entry and number of rules, at most
+            ``SELECTED_LIMIT``. The instruction ``select`` (``a``: the selector) goes to the entries of those rules that
+            all filters leave, one after the other as often as ``NEXT_RULE`` is reached, and then to ``no``.
+        filters: int64[5 f], flat: kind (0 number, 1 category, 2 words found), column or scan, first constant or
+            pattern, number of bounds (ascending), levels or patterns, first of its masks.
+        entries: int32: where the rules of the selectors begin; targets, further on than the instruction.
+        masks: uint64: for each region of a filter the rules that it leaves, as bits from the lowest on, 64 to a word.
+            Regions of numbers: below the first bound, that bound, between it and the next, ..., missing; of categories:
+            the levels, unseen, missing; of words: the patterns, and then the rules that are left whatever is found.
         matchers: For each scan of kind ``expressions``, in order: called with a text's bytes, gives the numbers of its
             patterns that are found, or None. It is called with the GIL, also from ``match``.
 
@@ -89,6 +105,10 @@ class RuleProgram:
         patterns: Any = b"",
         matchers: tuple[Callable[[bytes], Any], ...] = (),
         weights: Any = b"",
+        selectors: Any = b"",
+        filters: Any = b"",
+        entries: Any = b"",
+        masks: Any = b"",
     ) -> None: ...
     @property
     def cost(self) -> tuple[int, int, int, int]:

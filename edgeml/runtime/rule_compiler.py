@@ -6,7 +6,8 @@
 2. A program is made from its end: where a test leads is known before the test is made, so nothing is patched.
 3. What is common is one instruction (feature against number, level, set); any other arithmetic goes over a stack. A
    scorecard begins with 0 on the stack, and each condition leads to what adds its points or past it.
-4. What is looked for in texts is planned before (``text_scans.py``); rules in a row that each ask for one word or part
+4. In a long list the rules of a block are asked only where they can be true at all (``rule_selection.py``).
+5. What is looked for in texts is planned before (``text_scans.py``); rules in a row that each ask for one word or part
    of the same scan are one instruction together.
 """
 
@@ -18,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from edgeml.errors import RuleError
-from edgeml.kernels.rules import FIELDS, INSTRUCTIONS, KINDS, RuleProgram, fold
+from edgeml.kernels.rules import FIELDS, INSTRUCTIONS, KINDS, NEXT_RULE, RuleProgram, fold
 from edgeml.runtime.expression import (
     And,
     Arithmetic,
@@ -40,6 +41,7 @@ from edgeml.runtime.expression import (
     TextMatch,
     Truth,
 )
+from edgeml.runtime.rule_selection import FEW_RULES, Limiter, Selection, add_selector, blocks
 from edgeml.runtime.schema import Schema
 from edgeml.runtime.scorecard import whole_points
 from edgeml.runtime.text_scans import Found, TextScans, texts_of
@@ -82,13 +84,18 @@ def compile_rules(conditions: Sequence[Node], schema: Schema) -> RuleProgram:
     """
     made = _Program(schema, TextScans(conditions, schema))
     start = _NO_RULE
+    selected = made.blocks(conditions)
     index = len(conditions) - 1
     while index >= 0:
-        first = made.run(conditions, index)
-        if first < index:
-            start = made.first_of(conditions[first : index + 1], first, start)
+        if selected and index == selected[-1][1] - 1:
+            first = selected.pop()[0]
+            start = made.select(conditions[first : index + 1], first, start)
         else:
-            start = made.condition(conditions[index], False, -2 - index, start)
+            first = made.run(conditions, index)
+            if first < index:
+                start = made.first_of(conditions[first : index + 1], first, start)
+            else:
+                start = made.condition(conditions[index], False, -2 - index, start)
         index = first - 1
     try:
         return made.finish(start, len(conditions))
@@ -110,6 +117,7 @@ class _Program:
         self.weights: dict[int, int] = {}  # of patterns that a scorecard asks for
         self.places: dict[float, int] = {}  # of constants
         self.sets: dict[tuple[int, tuple[float | bytes, ...]], int] = {}  # where a set begins in its pool
+        self.selection = Selection()
 
     def finish(self, start: int, n_rules: int) -> RuleProgram:
         last = len(self.code) - 1
@@ -120,6 +128,8 @@ class _Program:
         for column in (FIELDS - 2, FIELDS - 1):
             targets = code[:, column]
             targets[targets >= 0] = last - targets[targets >= 0]
+        entries = np.array(self.selection.entries, dtype=np.int32)
+        entries[entries >= 0] = last - entries[entries >= 0]
         banks = [slot.bank for slot in self.schema.slots.values()]
         offsets = np.zeros(len(self.strings) + 1, dtype=np.int64)
         np.cumsum([len(text) for text in self.strings], out=offsets[1:])
@@ -138,6 +148,10 @@ class _Program:
             patterns=np.array(patterns, dtype=np.int32),
             matchers=self.scans.matchers(),
             weights=weights,
+            selectors=np.array(self.selection.selectors, dtype=np.int64).reshape(-1),
+            filters=np.array(self.selection.filters, dtype=np.int64).reshape(-1),
+            entries=entries,
+            masks=np.concatenate([np.zeros(0, dtype=np.uint64), *self.selection.masks]),
         )
 
     def add(self, kind: str, flip: bool, a: int, b: int, count: int, yes: int, no: int) -> int:
@@ -172,6 +186,39 @@ class _Program:
         found = self.found(conditions[0])
         assert found is not None
         return self.add("text_first", False, found.scan, found.first, len(conditions), -2 - rule, no)
+
+    def blocks(self, conditions: Sequence[Node]) -> list[tuple[int, int]]:
+        """The rules in a row that are worth a selector: many, and not those that one scan of a text finds."""
+        alone = [False] * len(conditions)
+        index = len(conditions) - 1
+        while index >= 0:
+            first = self.run(conditions, index)
+            if index - first + 1 >= FEW_RULES:
+                alone[first : index + 1] = [True] * (index - first + 1)
+            index = first - 1
+        return blocks(alone)
+
+    def select(self, conditions: Sequence[Node], rule: int, no: int) -> int:
+        """Rules in a row, of which only those are asked that can be true for a row."""
+        limiter = Limiter(self.schema, self.scans.found)
+        n_levels = {
+            slot.index: len(self.levels(name)) for name, slot in self.schema.slots.items() if slot.bank == "category"
+        }
+        number = add_selector(
+            self.selection, [limiter.limits(node) for node in conditions], n_levels, self.side_by_side
+        )
+        if number is None:
+            for at in range(len(conditions) - 1, -1, -1):
+                no = self.condition(conditions[at], False, -2 - rule - at, no)
+            return no
+        entries = [self.condition(node, False, -2 - rule - at, NEXT_RULE) for at, node in enumerate(conditions)]
+        self.selection.entries += entries
+        return self.add("select", False, number, 0, 0, _NO_RULE, no)
+
+    def side_by_side(self, numbers: Sequence[float]) -> int:
+        """Keeps numbers as constants and says where the first of them is."""
+        self.constants += numbers
+        return len(self.constants) - len(numbers)
 
     # Conditions: each method gives the place where the condition is to be entered.
 
@@ -362,6 +409,9 @@ class _Program:
         """Level -> code of a category."""
         known = self.level_codes.get(node.name)
         if known is None:
-            levels = self.schema.feature(node.name).levels or ()
-            known = self.level_codes[node.name] = {level: code for code, level in enumerate(levels)}
+            known = self.level_codes[node.name] = {level: code for code, level in enumerate(self.levels(node.name))}
         return known
+
+    def levels(self, name: str) -> Sequence[str]:
+        """Levels of a category, in the order of their codes."""
+        return self.schema.feature(name).levels or ()
