@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import workloads
+from benchmarks import word_workload, workloads
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "benchmarks"
 OPSET = {"": 17, "ai.onnx.ml": 3}
@@ -86,7 +86,7 @@ def make_locale(folder: Path) -> None:
 
 
 def make_bundles(folder: Path, say: Callable[[str], None]) -> None:
-    """Builds the bundles: W1 with each model, W1 with the rule of B5, W2, W5."""
+    """Builds the bundles: W1 with each model, W1 with the rule of B5 and with many, W2, W5."""
     import edgeml
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +94,7 @@ def make_bundles(folder: Path, say: Callable[[str], None]) -> None:
         ("w1-lr", "lr", None),
         ("w1-trees", "trees", None),
         ("w1-rules", "lr", workloads.RULES),
+        *((f"w1-rules-{count}", "lr", workloads.rule_list(count)) for count in word_workload.SIZES),
     ):
         say(f"building the bundle {name}")
         pipeline, table, label = workloads.w1_fitted(model)

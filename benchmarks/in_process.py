@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contestants, environments
+from benchmarks import contestants, environments, word_workload
 from benchmarks.environments import PeerUnavailable
 from benchmarks.measurement import Findings, Measurement, Say
 
@@ -52,6 +52,12 @@ TASKS["w2_vectorizer"] = [
     ("scikit-learn", "scikit-learn", "w2_vectorizer"),
 ]
 TASKS["w1_rule_one"] = [("edgeml", "edgeml", "w1_rule_one")]
+for _count in word_workload.SIZES:
+    TASKS[f"w1_rules_{_count}"] = [("edgeml", "edgeml", f"w1_rules_{_count}")]
+    TASKS[f"w3_words_{_count}"] = [
+        ("edgeml", "words", f"w3_words_{_count}"),
+        ("google-re2 Set", "word finders", f"w3_words_{_count}/re2"),
+    ]
 TASKS["w3_words"] = [
     ("edgeml", "words", "w3_words"),
     ("google-re2 Set", "word finders", "w3_words/re2"),

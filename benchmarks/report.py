@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.measurement import BARE_THREAD, SHARE, UNWATCHED, Findings, Measurement
+from benchmarks.word_workload import SIZES
 
 START = "<!-- figures: start -->"
 END = "<!-- figures: end -->"
@@ -46,9 +47,19 @@ BUDGETS = (
     Budget("B4", "1,000 records, logistic regression", "w1_lr_batch/edgeml", f"w1_lr_batch/{PIPELINE}", 3, 6),
     Budget("B4", "1,000 records, 100 trees", "w1_trees_batch/edgeml", f"w1_trees_batch/{PIPELINE}", 1.2, 2),
     Budget("B5", "one record answered by a rule", "w1_rule_one/edgeml", "w1_lr_one/edgeml", 2, 5),
+    *(
+        Budget("B5", f"the same by one of {count:,} rules", f"w1_rules_{count}/edgeml", "w1_lr_one/edgeml", 2, 5)
+        for count in SIZES
+    ),
     Budget("B6", "one document, 20,000 terms", "w2_one/edgeml", "w2_one/scikit-learn", 50, 100),
     Budget("B6", "one document, 20,000 terms", "w2_one/edgeml", f"w2_one/{PIPELINE}", 10, 25),
     Budget("B7", "200 words looked for in a text", "w3_words/edgeml", "w3_words/google-re2 Set", 1, 1.5),
+    *(
+        Budget(
+            "B7", f"the same, {count:,} words", f"w3_words_{count}/edgeml", f"w3_words_{count}/google-re2 Set", 1, 1.5
+        )
+        for count in SIZES
+    ),
     Budget("B8", "records over HTTP, req/s", "w4/edgeml", "w4/FastAPI", 8, 12),
     Budget("B8", "the same, watched", "w4/edgeml", f"w4/{UNWATCHED}", 0.95, 0.98),
     Budget("B9", "tensors over HTTP, req/s", "w5/edgeml", "w5/MLServer", 12, 20),

@@ -13,6 +13,8 @@ from functools import cache
 
 SEED = 20240917
 N_WORDS = 200
+# What the rules are looked at with besides: how the time grows with their number.
+SIZES = (10, 100, 1_000)
 N_DOCUMENTS = 256
 LENGTH = 440
 FEATURE = "document"
@@ -22,20 +24,20 @@ _WEIGHTS = [12, 9, 8, 8, 7, 7, 6, 6, 6, 4, 4, 3, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0
 
 @cache
 def language() -> tuple[str, ...]:
-    """4,000 different words of 2 to 12 letters, the most frequent first."""
+    """Different words of 2 to 12 letters, the most frequent first; documents are made of the first 4,000."""
     draw = random.Random(SEED)
     words: dict[str, None] = {}
-    while len(words) < 4_200:
+    while len(words) < 5_000:
         length = min(12, 2 + int(draw.expovariate(0.25) + len(words) / 1_500))
         words["".join(draw.choices(_LETTERS, _WEIGHTS, k=length))] = None
     return tuple(words)
 
 
 @cache
-def words() -> tuple[str, ...]:
-    """The words looked for; the last 190 are in no document."""
+def words(count: int = N_WORDS) -> tuple[str, ...]:
+    """The words looked for, at least ten; all but the first ten are in no document."""
     rare = random.Random(SEED + 1).sample(language()[100:4_000], 10)
-    return (*rare, *language()[4_000 : 4_000 + N_WORDS - len(rare)])
+    return (*rare, *language()[4_000 : 4_000 + count - len(rare)])
 
 
 @cache

@@ -131,6 +131,30 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def rule_list(count: int) -> list[dict[str, Any]]:
+    """Rules that each ask for a narrow range of a number and for a level, bounds spread as the numbers are."""
+    draw = np.random.default_rng(SEED + 11)
+    rules = []
+    for _ in range(count):
+        j, k = int(draw.integers(len(NUMERIC))), int(draw.integers(len(CATEGORIES)))
+        low = round(float(draw.normal(10.0 * j, 1.0 + j)), 4)
+        level = f"{CATEGORIES[k]}_level_{int(draw.integers(LEVELS[k])):02d}"
+        when = f'{NUMERIC[j]} > {low} and {NUMERIC[j]} < {round(low + 0.01, 4)} and {CATEGORIES[k]} == "{level}"'
+        rules.append({"when": when, "then": {"label": 1, "score": 0.97}})
+    return rules
+
+
+def rule_list_records(count: int) -> list[dict[str, Any]]:
+    """The asked records, each changed so that one of the rules, drawn evenly, is true for it; an earlier one may be."""
+    rules = rule_list(count)
+    draw = np.random.default_rng(SEED + 12)
+    made = []
+    for record in records(asked_table()):
+        name, _, low, _, _, _, _, _, category, _, level = rules[int(draw.integers(count))]["when"].split()
+        made.append(record | {name: float(low) + 0.005, category: level.strip('"')})
+    return made
+
+
 def rule_records() -> list[dict[str, Any]]:
     """The asked records, each changed so that the rule answers it."""
     return [record | {RULE_FIELD: RULE_BOUND + 1.0 + number} for number, record in enumerate(records(asked_table()))]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import edgeml
-from benchmarks import workloads
+from benchmarks import word_workload, workloads
 from benchmarks.probes.probe import Work, serve, walk
 from benchmarks.text_rows import mark
 from edgeml.runtime.native_session import NativeSession
@@ -93,10 +93,13 @@ def vectorizer(predictor: Any, records: list[dict[str, Any]]) -> Work:
     return Work(walk(call, records), answers)
 
 
+NAMES = ("w1-lr", "w1-trees", "w1-rules", *(f"w1-rules-{n}" for n in word_workload.SIZES), "w2")
+
+
 def main() -> None:
     """Loads the bundles and answers the runner."""
     folder = Path(sys.argv[1])
-    bundles = {name: edgeml.load(folder / f"{name}.edgeml") for name in ("w1-lr", "w1-trees", "w1-rules", "w2")}
+    bundles = {name: edgeml.load(folder / f"{name}.edgeml") for name in NAMES}
     asked = workloads.records(workloads.asked_table())
     documents = [{"text": text} for text in workloads.w2_asked()]
     trees = bundles["w1-trees"].session
@@ -105,6 +108,7 @@ def main() -> None:
         "w1_lr_one": one(bundles["w1-lr"], asked),
         "w1_trees_one": one(bundles["w1-trees"], asked),
         "w1_rule_one": one(bundles["w1-rules"], workloads.rule_records()),
+        **{f"w1_rules_{n}": one(bundles[f"w1-rules-{n}"], workloads.rule_list_records(n)) for n in word_workload.SIZES},
         "w2_one": one(bundles["w2"], documents),
         "w2_vectorizer": vectorizer(bundles["w2"], documents),
         "w1_lr_batch": batch(bundles["w1-lr"]),

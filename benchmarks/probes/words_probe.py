@@ -12,18 +12,19 @@ from edgeml.runtime.rules import RuleList
 from edgeml.runtime.schema import Feature, Schema
 
 
-def words(how: str) -> Work:
-    """200 rules, each of which looks for one word: reading the record and matching it.
+def words(how: str = "", count: int = word_workload.N_WORDS) -> Work:
+    """Rules, each of which looks for one word: reading the record and matching it.
 
     Args:
         how: What the conditions say behind the word.
+        count: How many they are.
     """
     schema = Schema((Feature(word_workload.FEATURE, "text"),))
     rules = RuleList.from_document(
         {
             "rules": [
                 {"when": f'{word_workload.FEATURE} contains word "{word}"{how}', "then": {"label": "found"}}
-                for word in word_workload.words()
+                for word in word_workload.words(count)
             ]
         },
         schema,
@@ -43,7 +44,9 @@ def words(how: str) -> Work:
 
 def main() -> None:
     """Makes the rules and answers the runner."""
-    serve({"w3_words": words(""), "w3_words_folded": words(" ignoring case")}, {"edgeml": version("edgeml")})
+    works = {"w3_words": words(), "w3_words_folded": words(" ignoring case")}
+    works |= {f"w3_words_{count}": words(count=count) for count in word_workload.SIZES}
+    serve(works, {"edgeml": version("edgeml")})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ hit is looked at.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 import ahocorasick
@@ -21,12 +21,12 @@ Finder = Callable[[str], list[int] | None]
 WORDS = word_workload.words()
 
 
-def re2_set(*, folded: bool) -> Finder:
+def re2_set(*, folded: bool, words: Sequence[str] = WORDS) -> Finder:
     """One automaton for all patterns."""
     options = re2.Options()
     options.case_sensitive = not folded
     found = re2.Set.SearchSet(options)
-    for word in WORDS:
+    for word in words:
         found.Add(rf"\b{re.escape(word)}\b")
     found.Compile()
     match: Finder = found.Match
@@ -84,6 +84,8 @@ def main() -> None:
         "w3_words/pyahocorasick": work(automaton()),
         "w3_words/ahocorasick_rs": work(automaton_rs()),
     }
+    for count in word_workload.SIZES:
+        works[f"w3_words_{count}/re2"] = work(re2_set(folded=False, words=word_workload.words(count)))
     serve(works, {name: version(name) for name in ("google-re2", "pyahocorasick", "ahocorasick-rs")})
 
 
