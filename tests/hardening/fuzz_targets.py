@@ -24,6 +24,7 @@ import atheris
 import numpy as np
 from fuzz_numbers import far, floats, ints
 from fuzz_pictures import picture_files, picture_program, picture_specs, seeds
+from fuzz_rules import rule_documents
 from oracles.frame_oracle import NotStrict, read_records, rows_of, strict_json
 from oracles.rule_oracle import text_truth
 
@@ -184,7 +185,7 @@ def rules() -> Target:
         try:
             program = RuleProgram(
                 start=given.ConsumeIntInRange(-3, 3),
-                code=ints(given, 7 * given.ConsumeIntInRange(0, 8), -4, 40),
+                code=ints(given, 7 * given.ConsumeIntInRange(0, 8), -4, len(KINDS)),
                 constants=floats(given, given.ConsumeIntInRange(0, 6)),
                 codes=ints(given, given.ConsumeIntInRange(0, 4), -2, 70),
                 strings=strings,
@@ -195,6 +196,7 @@ def rules() -> Target:
                 n_texts=1,
                 scans=ints(given, 4 * given.ConsumeIntInRange(0, 3), -1, 7),
                 patterns=ints(given, given.ConsumeIntInRange(0, 4), -1, 4),
+                weights=floats(given, given.ConsumeIntInRange(0, 4)),
             )
         except ValueError:
             return
@@ -451,6 +453,7 @@ TARGETS: dict[str, tuple[Callable[[], Target], list[bytes]]] = {
     "features": (features, [bytes(range(256))]),
     "native": (native, [bytes(range(256))]),
     "rules": (rules, [bytes(range(256))]),
+    "rule_documents": (lambda: rule_documents(SCHEMA), [bytes(range(256))]),
     "texts": (texts, [bytes(range(256)), "Größe, free money ΣΊΣΥΦΟΣ".encode()]),
     "drift": (drift, [bytes(range(256))]),
     "histogram": (histogram, [Histogram().to_bytes()]),
