@@ -74,12 +74,15 @@ class RuleError(EdgemlError):
     Attributes:
         rule: Id of the rule, empty where it has none.
         position: Zero-based offset of the offending character in the expression, or -1.
+        line: Line of the file that it was written in, from 1; 0 where it is not known.
+        column: Character of that line, from 1; 0 where it is not known.
     """
 
     def __init__(self, message: str, *, rule: str = "", position: int = -1) -> None:
         super().__init__(message)
         self.rule = rule
         self.position = position
+        self.line = self.column = 0
 
 
 class BundleError(EdgemlError):

@@ -105,14 +105,14 @@ def test_the_grammar_table_of_the_document():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- when: `x` > 1\n  then: abstain", "rules: line 1, column 9: no YAML: .*backquote in double quotes"),
-        ("- when: 'a' == remark\n  then: abstain", "line 1, column 13: no YAML: .*in quotes of the other kind"),
-        ("- when: remark == a: b\n  then: abstain", "line 1, column 20: .*; put a text that holds ': ' in quotes"),
-        ("- when: [1\n", "line 2, column 1: no YAML"),
-        ("- when: a\n  then: abstain\n  when: b", "rules: line 3: key 'when' stands twice .first in line 1.; remove"),
-        ("rules: []\nrules: []", "rules: line 2: key 'rules' stands twice"),
-        ("- &a {when: x, then: abstain}\n- {<<: *a, id: b}", "line 2: merge keys"),
-        ("- {? [1] : 2}", "line 1: a key must be a word"),
+        ("- when: `x` > 1\n  then: abstain", "rules:1:9: no YAML: .*backquote in double quotes"),
+        ("- when: 'a' == remark\n  then: abstain", "rules:1:13: no YAML: .*in quotes of the other kind"),
+        ("- when: remark == a: b\n  then: abstain", "rules:1:20: .*; put a text that holds ': ' in quotes"),
+        ("- when: [1\n", "rules:2:1: no YAML"),
+        ("- when: a\n  then: abstain\n  when: b", "rules:3:3: key 'when' stands twice .first in line 1.; remove"),
+        ("rules: []\nrules: []", "rules:2:1: key 'rules' stands twice"),
+        ("- &a {when: x, then: abstain}\n- {<<: *a, id: b}", "rules:2:4: merge keys"),
+        ("- {? [1] : 2}", "rules:1:6: a key must be a word"),
         ("- !!python/object/apply:os.system ['true']", "no YAML: could not determine a constructor"),
         ("- when: \x01", "no YAML: .*special characters are not allowed"),
         ("- 2020-99-99", "no YAML: month must be in"),
@@ -150,9 +150,9 @@ def test_what_is_wrong_with_a_file(tmp_path):
     with pytest.raises(RuleError, match="cannot be read: Is a directory"):
         parsed(tmp_path)
     refused("a.yaml", b"\xff\xfe\x00", "a.yaml: the rules cannot be read: .*utf-8")
-    refused("b.yaml", b"- a: 1\n  a: 2", "b.yaml: line 2: key 'a' stands twice")
+    refused("b.yaml", b"- a: 1\n  a: 2", "b.yaml:2:3: key 'a' stands twice")
     refused("c.yaml", b" " * (MAX_BYTES + 1), "c.yaml: more than 16777216 bytes")
-    refused("a.json", b'{"rules": [}', "a.json: line 1, column 12: no JSON: Expecting value")
+    refused("a.json", b'{"rules": [}', "a.json:1:12: no JSON: Expecting value")
     refused("b.json", b'{"rules": [], "rules": []}', "b.json: key 'rules' stands twice")
     refused("c.json", b"[" * 100_000, "c.json: no JSON")
     refused("d.json", b"[" + b"1" * 5_000 + b"]", "d.json: no JSON: Exceeds")
