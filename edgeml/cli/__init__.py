@@ -39,6 +39,7 @@ COMMANDS = {
     "serve": Lazy("edgeml.cli.serve", "Answer requests on localhost."),
     "worker": Lazy("edgeml.cli.worker", ""),
     "predict": Lazy("edgeml.cli.predict", "Answer the records of a file."),
+    "rules": Lazy("edgeml.cli.rules", "Check, lay out, explain and test a file of rules."),
     "check": Lazy("edgeml.cli.check", "Look at a file with a bundle: schema, findings, drift."),
     "bench": Lazy("edgeml.cli.bench", "Measure a bundle or a service on this box, and judge its objectives."),
     "inspect": Lazy("edgeml.cli.inspect", "Show what is in a bundle."),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-BUILDER_ONLY = ["sklearn", "pandas", "skl2onnx", "onnx", "scipy", "yaml"]
+BUILDER_ONLY = ["sklearn", "pandas", "skl2onnx", "onnx", "scipy", "yaml", "ruamel", "z3"]
 
 
 def loaded_by(statement: str) -> set[str]:

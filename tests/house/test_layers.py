@@ -44,12 +44,14 @@ THIRD_PARTY = {
     "prometheus_client": {"supervisor/metrics.py"},
     "re2": {"runtime/regular_expressions.py"},
     "rich": {"cli"},
+    "ruamel": {"builder/rule_format.py"},
     "scipy": {"builder/export_kernels.py", "builder/feature_steps.py"},
     "skl2onnx": {"builder/export_skl2onnx.py"},
     "sklearn": {"builder"},
     "urllib3": {"bundles/registry_link.py"},
     "werkzeug": {"serving/pages.py", "supervisor/management_app.py"},
-    "yaml": {"builder/rule_source.py"},
+    "yaml": {"builder/written_document.py"},
+    "z3": {"builder/rule_logic.py", "builder/rule_lints.py"},
 }
 
 
