@@ -145,6 +145,21 @@ class _Group:
             for at in known[condition]:
                 self.rows[at] |= 1 << row
 
+    def beside(self, count: int) -> list[int]:
+        """For each row, all rows that take a record which it takes, as bits.
+
+        Args:
+            count: Number of rows.
+        """
+        made = [0] * count
+        for rows in set(self.rows):
+            left = rows
+            while left:
+                lowest = left & -left
+                made[lowest.bit_length() - 1] |= rows
+                left ^= lowest
+        return made
+
     def common(self, wanted: int) -> int | None:
         """A record that all wanted rows take, None where there is none."""
         return next((at for at, rows in enumerate(self.rows) if rows & wanted == wanted), None)
@@ -199,22 +214,26 @@ def first_overlaps(
     """
     groups = _groups(inputs, rows, schema, shared)
     given = 0
+    beside = [group.beside(len(rows)) for group in groups]
     for second in range(len(rows)):
-        for first in range(second):
+        left = (1 << second) - 1
+        for of_group in beside:
+            left &= of_group[second]
+        while left:
+            lowest = left & -left
+            left ^= lowest
+            first = lowest.bit_length() - 1
             if alike is not None and alike[first] == alike[second]:
                 continue
-            wanted = 1 << first | 1 << second
             record: dict[str, Any] = {}
             for group in groups:
-                at = group.common(wanted)
-                if at is None:
-                    break
+                at = group.common(1 << first | 1 << second)
+                assert at is not None
                 record |= group.records[at]
-            else:
-                yield first, second, record
-                given += 1
-                if given >= most:
-                    return
+            yield first, second, record
+            given += 1
+            if given >= most:
+                return
 
 
 def first_gap(
