@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +73,28 @@ def schema_of_data(path: Path, form: str, texts: Sequence[str] = ()) -> Schema:
     return infer_schema(table, overrides={name: {"kind": "text"} for name in texts}).schema
 
 
-def labels_of_rules(document: Any) -> list[Label] | None:
+def labels_of_rules(document: Any, folder: Path) -> list[Label] | None:
     """The labels that rules and tables name, in their order; None where they name none.
 
     Args:
         document: Rules as they were written.
+        folder: What the names of tables' files begin at.
     """
     found: dict[tuple[type, Any], None] = {}
-    for label in _labels(document):
+    for label in (*_labels(document), *_labels_of_files(document, folder)):
         if isinstance(label, str | int | float | bool):
             found.setdefault((type(label), label))
     return [label for _, label in found] or None
+
+
+def _labels_of_files(document: Any, folder: Path) -> Iterator[str]:
+    tables = document.get("tables") if isinstance(document, Mapping) else None
+    for table in tables.values() if isinstance(tables, Mapping) else ():
+        if isinstance(table, Mapping) and isinstance(table.get("file"), str):
+            # What is wrong with the file is said where the table is read.
+            with suppress(OSError, ValueError, csv.Error), (folder / table["file"]).open(newline="") as stream:
+                rows = csv.DictReader(stream, skipinitialspace=True)
+                yield from [row["label"].strip() for row in rows if row.get("label")]
 
 
 def _labels(document: Any) -> Iterator[Any]:

@@ -81,7 +81,7 @@ class About:
             raise click.UsageError("give --bundle, --schema or --data: rules can only be checked against a schema")
         schema, labels = known
         if self.bundle is None:
-            labels = labels_of_rules(read_source(file)[0].document)
+            labels = labels_of_rules(read_source(file)[0].document, file.parent)
         return read_rules(file, schema, labels), schema
 
 

@@ -89,6 +89,13 @@ def test_check(folder):
     assert "rule 'a': it answers none of the 3 records [silent]" in text
 
 
+def test_labels_of_a_table_in_a_file(folder):
+    (folder / "t.csv").write_text("x, label\n< 5, A\n>= 5, B\n")
+    (folder / "t.yaml").write_text("tables: {t: {hit: unique, file: t.csv}}\n")
+    text = told(folder, "check", "t.yaml", "--schema", "s.json")
+    assert "[gap]" not in text and "2 rules, 0 examples, no mistakes" in text
+
+
 def test_check_with_a_bundle(built):
     (built / "iris.yaml").write_text(
         "- {id: a, when: a > 3, then: {label: 7}}\n- {id: b, when: d > 2, then: {label: 0}}\n"
