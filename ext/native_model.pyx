@@ -1,9 +1,10 @@
-"""NativeModel and NativeBinding. Documentation: edgeml/kernels/native_model.pyi; the loops are in native_ops.h.
+"""NativeModel, NativeBinding and TreeShares. Documentation: edgeml/kernels/native_model.pyi; the loops are in native_ops.h.
 
 1. A model is checked once, operation by operation and node by node: children come behind their parents, so every walk
    ends, and nothing is read before it is written.
 2. A binding owns the registers of one row, and rows of a batch go through them one after the other; before a large
    ensemble it owns those of a block of rows. The GIL is given up meanwhile.
+3. What explains an answer reads a checked model, changes nothing in it, and has memory of its own for each call.
 """
 
 cimport cython
@@ -44,7 +45,7 @@ cdef extern from "native_ops.h":
         int32_t root, depth, target, n_targets
 
     ctypedef struct edgeml_ensemble:
-        int64_t n_trees
+        int64_t n_trees, n_nodes
         int32_t has_special
         edgeml_node *nodes
         int32_t *leaves
@@ -63,10 +64,30 @@ cdef extern from "native_ops.h":
 
     enum:
         EDGEML_BLOCK
+    int32_t edgeml_step(const edgeml_ensemble *, int32_t at, const double *row, int careful) nogil
     void edgeml_native_row(const edgeml_native *, const double *row, int64_t width, double *) nogil
     void edgeml_native_rows(
         const edgeml_native *, const double *const *rows, int64_t n, int64_t width, double *, int64_t n_registers) nogil
     int edgeml_opposite(const double *weights, int64_t n) nogil
+
+
+cdef extern from "tree_shares.h":
+    ctypedef struct edgeml_shares:
+        const edgeml_ensemble *ensemble
+        const double *row
+        const double *left
+        const int32_t *players
+        const double *points
+        const double *weights
+        int64_t n_points
+        double *products
+        double *sums
+        double *kept
+        double *followed
+        double *added
+        double expected
+
+    void edgeml_share_trees(edgeml_shares *, int64_t target, int64_t n_players) nogil
 
 
 OPERATIONS = (
@@ -94,6 +115,12 @@ cdef double STEP_NS = 1.6
 NODE_NUMBERS = OF_NODE
 TREE_NUMBERS = OF_TREE
 
+# Deeper trees are not explained: the walk is recursive, and costs points for half as many players at each node.
+cdef enum:
+    DEEPEST = 256
+
+DEPTH_LIMIT = DEEPEST
+
 
 cdef void *_copied(const void *source, size_t size) except NULL:
     cdef void *made = malloc(size if size > 0 else 1)
@@ -114,6 +141,7 @@ cdef class NativeModel:
     cdef void *memory[3]
     cdef int64_t largest_ensemble  # bytes of its nodes
     cdef readonly double row_ns
+    cdef bint is_ready
 
     def __init__(
         self,
@@ -158,6 +186,7 @@ cdef class NativeModel:
                 raise ValueError(f"operation {at}: {complaint}")
             self.row_ns += self._row_ns(&self.model.operations[at])
             self._prepare(&(<edgeml_native_operation *> self.memory[0])[at])
+        self.is_ready = True
 
     cdef double _row_ns(self, const edgeml_native_operation *o) noexcept:
         cdef int64_t t
@@ -208,7 +237,7 @@ cdef class NativeModel:
             raise ValueError("an ensemble goes beyond the end of the constants")
         trees = self.model.index + index
         numbers = self.model.constants + constant
-        e.n_trees = n_trees
+        e.n_trees, e.n_nodes = n_trees, n_nodes
         self.largest_ensemble = max(self.largest_ensemble, n_nodes * <int64_t> sizeof(edgeml_node))
         e.nodes = <edgeml_node *> calloc(n_nodes + 1, sizeof(edgeml_node))
         e.leaves = <int32_t *> calloc(n_nodes + 1, sizeof(int32_t))
@@ -326,6 +355,62 @@ cdef class NativeModel:
             defined[o.to + i] = 1
         return ""
 
+    cdef const edgeml_ensemble *_ensemble(self, int64_t number) except NULL:
+        if not self.is_ready or not 0 <= number < self.n_ensembles:
+            raise IndexError(f"there is no ensemble {number}")
+        return &self.ensembles[number]
+
+    def operations(self):
+        if not self.is_ready:
+            raise ValueError("the model was refused")
+        return (<const char *> self.model.operations)[: self.model.n_operations * sizeof(edgeml_native_operation)]
+
+    def index(self, int64_t start, int64_t count):
+        if not self.is_ready or start < 0 or not 0 <= count <= self.n_index - start:
+            raise IndexError("beyond the end of the index")
+        return (<const char *> (self.model.index + start))[: count * sizeof(int32_t)]
+
+    def constants(self, int64_t start, int64_t count):
+        if not self.is_ready or start < 0 or not 0 <= count <= self.n_constants - start:
+            raise IndexError("beyond the end of the constants")
+        return (<const char *> (self.model.constants + start))[: count * sizeof(double)]
+
+    def size_of(self, int64_t ensemble):
+        cdef const edgeml_ensemble *e = self._ensemble(ensemble)
+        cdef int64_t at, leaves = 0, deepest = 0
+        for at in range(e.n_nodes):
+            leaves += e.nodes[at].left == at
+        for at in range(e.n_trees):
+            deepest = max(deepest, e.trees[at].depth)
+        return e.n_nodes, leaves, deepest
+
+    def count_leaves(self, int64_t ensemble, const double[:, ::1] rows, int64_t[::1] counts):
+        cdef const edgeml_ensemble *e = self._ensemble(ensemble)
+        cdef int64_t row, t, i, leaves = 0
+        cdef int32_t at
+        cdef int32_t *numbers
+        if rows.shape[1] != self.width:
+            raise ValueError(f"the rows must have {self.width} columns")
+        numbers = <int32_t *> calloc(e.n_nodes + 1, sizeof(int32_t))
+        if numbers == NULL:
+            raise MemoryError
+        try:
+            for i in range(e.n_nodes):
+                if e.nodes[i].left == i:
+                    numbers[i] = <int32_t> leaves
+                    leaves += 1
+            if counts.shape[0] != leaves:
+                raise ValueError(f"there are {leaves} leaves to count")
+            with nogil:
+                for row in range(rows.shape[0]):
+                    for t in range(e.n_trees):
+                        at = e.trees[t].root
+                        for i in range(e.trees[t].depth):
+                            at = edgeml_step(e, at, &rows[row, 0], 1)
+                        counts[numbers[at]] += 1
+        finally:
+            free(numbers)
+
 
 @cython.final
 cdef class NativeBinding:
@@ -424,3 +509,108 @@ cdef class NativeBinding:
             else:
                 for i in range(columns):
                     (<int64_t *> self.outputs[o].buf)[row * columns + i] = <int64_t> results[i]
+
+
+@cython.final
+cdef class TreeShares:
+    cdef NativeModel model
+    cdef const edgeml_ensemble *ensemble
+    cdef double *left
+    cdef int32_t *players
+    cdef double *points
+    cdef double *weights
+    cdef int64_t n_points, deepest
+    cdef readonly int64_t n_players
+
+    def __init__(
+        self,
+        NativeModel model not None,
+        int64_t ensemble,
+        const int32_t[::1] counts,
+        const int32_t[::1] players,
+        const double[::1] points,
+        const double[::1] weights,
+    ):
+        if self.model is not None:
+            raise TypeError("shares are made once")
+        cdef const edgeml_ensemble *e = model._ensemble(ensemble)
+        cdef int64_t at, number = 0, least
+        self.model, self.ensemble = model, e
+        if players.shape[0] != model.width:
+            raise ValueError(f"each of {model.width} columns needs a player")
+        for at in range(players.shape[0]):
+            if not 0 <= players[at] < LARGEST:
+                raise ValueError(f"column {at} has no player")
+            self.n_players = max(self.n_players, <int64_t> players[at] + 1)
+        for at in range(e.n_trees):
+            self.deepest = max(self.deepest, e.trees[at].depth)
+        if self.deepest > DEEPEST:
+            raise ValueError(f"a tree is deeper than {DEEPEST} questions")
+        self.n_points, least = points.shape[0], min(self.deepest, self.n_players)
+        if weights.shape[0] != self.n_points or not max(1, (least + 1) // 2) <= self.n_points <= DEEPEST:
+            raise ValueError(f"{self.n_points} points do not do for {least} players")
+        for at in range(self.n_points):
+            if not 1e-9 < points[at] < 1 - 1e-9:
+                raise ValueError("a point is not between 0 and 1")
+        self.players = <int32_t *> _copied(&players[0], players.shape[0] * sizeof(int32_t))
+        self.points = <double *> _copied(&points[0], self.n_points * sizeof(double))
+        self.weights = <double *> _copied(&weights[0], self.n_points * sizeof(double))
+        self.left = <double *> calloc(e.n_nodes + 1, sizeof(double))
+        if self.left == NULL:
+            raise MemoryError
+        # First the number of rows at each node, from the leaves up; then of each question the share that went left.
+        for at in range(e.n_nodes):
+            if e.nodes[at].left == at:
+                if number == counts.shape[0] or counts[number] < 0:
+                    raise ValueError("the counts are not one number of rows for each leaf")
+                self.left[at] = counts[number]
+                number += 1
+        if number != counts.shape[0]:
+            raise ValueError(f"{counts.shape[0]} counts for {number} leaves")
+        for at in range(e.n_nodes - 1, -1, -1):
+            if e.nodes[at].left != at:
+                self.left[at] = self.left[e.nodes[at].left] + self.left[e.nodes[at].left + 1]
+        for at in range(e.n_nodes):
+            if e.nodes[at].left != at:
+                self.left[at] = self.left[e.nodes[at].left] / self.left[at] if self.left[at] > 0 else 0.5
+
+    def __dealloc__(self):
+        free(self.left)
+        free(self.players)
+        free(self.points)
+        free(self.weights)
+
+    def nodes(self, int64_t target):
+        cdef int64_t t, end, total = 0
+        if self.left == NULL:
+            raise ValueError("the shares were refused")
+        for t in range(self.ensemble.n_trees):
+            end = self.ensemble.trees[t + 1].root if t + 1 < self.ensemble.n_trees else self.ensemble.n_nodes
+            if self.ensemble.trees[t].target <= target < self.ensemble.trees[t].target + self.ensemble.trees[t].n_targets:
+                total += end - self.ensemble.trees[t].root
+        return total
+
+    def add(self, const double[::1] row, int64_t target, double[::1] out):
+        cdef edgeml_shares s
+        cdef int64_t i, size = (self.deepest + 2) * self.n_points
+        cdef double *memory
+        if self.left == NULL:
+            raise ValueError("the shares were refused")
+        if row.shape[0] != self.model.width or out.shape[0] != self.n_players:
+            raise ValueError(f"expected {self.model.width} columns and room for {self.n_players} players")
+        if not 0 <= target <= LARGEST * 2:
+            target = -1  # no tree has it, and no difference to it is beyond the integers
+        memory = <double *> calloc(2 * size + 3 * self.n_players, sizeof(double))
+        if memory == NULL:
+            raise MemoryError
+        s.ensemble, s.row, s.left, s.players = self.ensemble, &row[0], self.left, self.players
+        s.points, s.weights, s.n_points = self.points, self.weights, self.n_points
+        s.products, s.sums = memory, memory + size
+        s.kept, s.followed = memory + 2 * size, memory + 2 * size + self.n_players
+        s.added = memory + 2 * size + 2 * self.n_players
+        with nogil:
+            edgeml_share_trees(&s, target, self.n_players)
+            for i in range(self.n_players):
+                out[i] += s.added[i]
+        free(memory)
+        return s.expected

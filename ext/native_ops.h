@@ -53,7 +53,7 @@ typedef struct {
 } edgeml_tree;
 
 typedef struct {
-    int64_t n_trees;
+    int64_t n_trees, n_nodes;
     int32_t has_special; /* a node that asks for equality or ranges */
     edgeml_node *nodes;
     int32_t *leaves; /* of each node: start of its numbers in values */

@@ -332,6 +332,20 @@ cdef class SparseProduct:
         memcpy(self.weights, &weights[0, 0], self.width * self.results * sizeof(double))
         memcpy(self.bias, &bias[0], self.results * sizeof(double))
 
+    def take(self, const int64_t[::1] columns, double[:, ::1] out):
+        cdef int64_t i
+        if self.bias == NULL:
+            raise ValueError("the product was refused")
+        if out.shape[0] != columns.shape[0] or out.shape[1] != self.results:
+            raise ValueError(f"expected room for {columns.shape[0]} times {self.results} weights")
+        for i in range(columns.shape[0]):
+            if not 0 <= columns[i] < self.width:
+                raise ValueError(f"there is no column {columns[i]}")
+            memcpy(&out[i, 0], self.weights + columns[i] * self.results, self.results * sizeof(double))
+
+    def biases(self):
+        return (<const char *> self.bias)[: self.results * sizeof(double)] if self.bias != NULL else b""
+
     def __dealloc__(self):
         free(self.weights)
         free(self.bias)

@@ -37,6 +37,7 @@ from edgeml.builder.candidate import BundleFacts, Candidate, find_candidate, jso
 from edgeml.builder.drift_reference import drift_reference
 from edgeml.builder.image_form import ImageForm, check_picture_width, picture_files, spec_of
 from edgeml.builder.image_onnx import COMPARED, onnx_pictures
+from edgeml.builder.leaf_counts import leaf_counts
 from edgeml.builder.onnx_bundle import build_onnx
 from edgeml.builder.parity_rows import HELD_OUT_ROWS
 from edgeml.builder.rule_source import parse_rules
@@ -46,6 +47,7 @@ from edgeml.builder.text_lists import is_list_of_texts, over_table
 from edgeml.bundles import Bundle
 from edgeml.errors import BuildError, ParityError, RuleError, SchemaError
 from edgeml.runtime.image_spec import ImageSpec
+from edgeml.runtime.native_session import LEAF_COUNTS
 from edgeml.runtime.prediction import TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
@@ -283,6 +285,9 @@ def build(
         "golden.jsonl": golden,
         "CARD.md": card.encode(),
     }
+    counts = leaf_counts(candidate.predictor, reference_frame)
+    if counts is not None:
+        members[LEAF_COUNTS] = counts
     if rule_documents:
         members["rules.json"] = json_bytes(rule_list.names.to_document() | {"rules": rule_documents})
     bundle = Bundle.create(config, members)

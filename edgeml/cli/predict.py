@@ -28,8 +28,17 @@ CHUNK_RECORDS = 1000
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the answers go; default the screen.")
 @click.option("--keyring", type=click.Path(path_type=Path), help="Trust only bundles that these keys have signed.")
 @click.option("--keep-going", is_flag=True, help="Write an error line for a bad record and go on.")
+@click.option("--explain", is_flag=True, help="Say of each answer why it was given; on the screen for people to read.")
+@click.option("--json", "as_json", is_flag=True, help="With --explain: JSON on the screen, too.")
 def predict(
-    bundle: Path, records: Path, form: str | None, output: Path | None, keyring: Path | None, keep_going: bool
+    bundle: Path,
+    records: Path,
+    form: str | None,
+    output: Path | None,
+    keyring: Path | None,
+    keep_going: bool,
+    explain: bool,
+    as_json: bool,
 ) -> None:
     """Answer the RECORDS of a JSON, NDJSON or CSV file ('-' is standard input, NDJSON) with BUNDLE.
 
@@ -41,13 +50,17 @@ def predict(
     from edgeml.cli.records import opened, require_records
     from edgeml.runtime import load
 
+    if as_json and not explain:
+        raise click.UsageError("--json belongs to --explain; without it answers are JSON already")
     if keyring is None:
         click.echo(NOT_CHECKED, err=True)
     predictor = require_records(load(bundle, keyring=Keyring.read(keyring) if keyring else None), bundle)
     with opened(records, form) as (source, known, size):
         sink: BinaryIO = sys.stdout.buffer if output is None else output.open("wb")
         try:
-            failed = _answer_all(predictor, source, known, sink, size, keep_going)
+            failed = _answer_all(
+                predictor, source, known, sink, size, keep_going, explain, explain and output is None and not as_json
+            )
         finally:
             sink.flush()
             if output is not None:
@@ -57,14 +70,25 @@ def predict(
         raise SystemExit(1)
 
 
-def _answer_all(predictor: Any, source: BinaryIO, form: str, sink: BinaryIO, size: int, keep_going: bool) -> int:
+def _answer_all(
+    predictor: Any,
+    source: BinaryIO,
+    form: str,
+    sink: BinaryIO,
+    size: int,
+    keep_going: bool,
+    explain: bool,
+    readable: bool,
+) -> int:
     """Answers chunk by chunk, with a bar where somebody is watching; gives the number of bad records."""
     import msgspec
 
+    from edgeml.cli.explained import ExplainedAnswers, in_words
     from edgeml.cli.records import bar
     from edgeml.runtime.record_file import RecordFile
 
     encode = msgspec.json.Encoder().encode
+    explained = ExplainedAnswers(predictor) if explain else None
     file = RecordFile(source, form, predictor.schema)
     items = iter(file)
     failed = done = 0
@@ -72,7 +96,12 @@ def _answer_all(predictor: Any, source: BinaryIO, form: str, sink: BinaryIO, siz
         while chunk := list(islice(items, CHUNK_RECORDS)):
             answers, refusal = _answer_chunk(predictor, chunk, keep_going)
             failed += sum(isinstance(answer, dict) for answer in answers)
-            sink.writelines(encode(answer) + b"\n" for answer in answers)
+            if explained is not None:
+                answers = explained.of(chunk, answers)
+            if readable:
+                sink.writelines(in_words(item, answer).encode() for item, answer in zip(chunk, answers, strict=False))
+            else:
+                sink.writelines(encode(answer) + b"\n" for answer in answers)
             if refusal is not None:
                 raise refusal
             done += len(chunk)

@@ -95,6 +95,20 @@ class SparseProduct:
     def results(self) -> int:
         """Sums that a row gives."""
 
+    def take(self, columns: Any, out: Any) -> None:
+        """Copies the weights of some columns.
+
+        Args:
+            columns: int64 [k].
+            out: Writable float64 [k, results].
+
+        Raises:
+            ValueError: There is no such column, or a shape does not fit.
+        """
+
+    def biases(self) -> bytes:
+        """The biases, as float64 [results]."""
+
 class TextEncoder:
     """Runs Vectorizers; takes the place of an Encoder. Belongs to one thread at a time.
 

@@ -55,8 +55,13 @@ def reference_of(bundle: Bundle) -> dict[str, Any]:
     return json_member(bundle, REFERENCE) if REFERENCE in bundle.members else {}
 
 
-def npy_member(bundle: Bundle, name: str) -> NDArray[np.float64]:
-    """A member that is one array of doubles in numpy's .npy format, read without pickle.
+def npy_member(bundle: Bundle, name: str, dtype: type[Any] = np.float64) -> NDArray[Any]:
+    """A member that is one row of numbers in numpy's .npy format, read without pickle.
+
+    Args:
+        bundle: The bundle.
+        name: The member.
+        dtype: Their type.
 
     Raises:
         BundleError: It is missing or is not such an array.
@@ -65,6 +70,6 @@ def npy_member(bundle: Bundle, name: str) -> NDArray[np.float64]:
         array = np.load(io.BytesIO(member(bundle, name)), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise BundleError(f"bundle member {name} is not a .npy array: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.ndim != 1:
-        raise BundleError(f"bundle member {name} must be one row of float64")
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+        raise BundleError(f"bundle member {name} must be one row of {np.dtype(dtype)}")
     return array

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgeml.bundles import Bundle
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.image_spec import MEMBER as IMAGE
 from edgeml.runtime.lane import Session
 from edgeml.runtime.members import json_member, member, npy_member
-from edgeml.runtime.native_session import NativeSession
+from edgeml.runtime.native_session import LEAF_COUNTS, NativeSession
 from edgeml.runtime.no_model import NO_MODEL, NoModel, no_features
 from edgeml.runtime.onnx_session import OnnxSession
 from edgeml.runtime.schema import Schema
 
 # A bundle that has none of these is one of rules alone. (``image.json`` says how records are read.)
-MODEL_MEMBERS = {"model.onnx", "features.json", "features.npy", "features.terms", "kernel.json", "kernel.npy"}
+_OF_FEATURES = {"features.json", "features.npy", "features.terms"}
+MODEL_MEMBERS = {"model.onnx", "kernel.json", "kernel.npy", LEAF_COUNTS} | _OF_FEATURES
 
 
 def model_of(
@@ -61,5 +64,7 @@ def model_session(bundle: Bundle, backend: str) -> Session:
     """
     if backend == "native" or (backend == "auto" and "kernel.json" in bundle.members):
         document, constants = json_member(bundle, "kernel.json"), npy_member(bundle, "kernel.npy")
-        return NativeSession(document, constants, threads=bundle.config.get("session", {}).get("intra_op_threads", 1))
+        counts = npy_member(bundle, LEAF_COUNTS, np.int32) if LEAF_COUNTS in bundle.members else None
+        threads = bundle.config.get("session", {}).get("intra_op_threads", 1)
+        return NativeSession(document, constants, counts, threads=threads)
     return OnnxSession.open(member(bundle, "model.onnx"), backend=backend, **bundle.config.get("session", {}))

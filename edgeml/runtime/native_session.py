@@ -24,6 +24,7 @@ from edgeml.runtime.onnx_session import TensorSpec, check_threads
 __all__ = ["OPERATIONS", "NativeSession"]
 
 FORMAT = 1
+LEAF_COUNTS = "kernel.counts.npy"
 # Of rows in a block: half of a second-level cache.
 BLOCK_BYTES = 256 * 1024
 # Rows that are wider than that are taken several at a time, too, as long as they fit this: it is a block's limit
@@ -94,10 +95,14 @@ class NativeSession:
         inputs: The one input ``dense``; where there is a product, what that gives.
         product: The first product of a model over texts, which takes only the columns that a text has; else None.
         outputs: The outputs; the first dimension counts the rows.
+        model: The checked model.
+        ensembles: Number of its ensembles of trees.
+        leaf_counts: For each ensemble of trees how many training rows have reached each leaf; None where nobody says.
 
     Args:
         document: ``kernel.json``.
         constants: ``kernel.npy``.
+        leaf_counts: ``kernel.counts.npy``; None where the bundle has none.
         threads: Most threads that the rows of one batch are divided among, where the batch is large enough; never more
             than the process has cores.
 
@@ -108,7 +113,14 @@ class NativeSession:
 
     backend = "native"
 
-    def __init__(self, document: Mapping[str, Any], constants: NDArray[np.float64], *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        constants: NDArray[np.float64],
+        leaf_counts: NDArray[np.int32] | None = None,
+        *,
+        threads: int = 1,
+    ) -> None:
         try:
             parsed = msgspec.convert(dict(document), _Document, strict=True)
         except msgspec.ValidationError as error:
@@ -124,7 +136,7 @@ class NativeSession:
                 raise BundleError(f"bundle member kernel.json: output {output.name!r} is beyond the registers")
         try:
             self.product, constants = _product(parsed, constants)
-            self._model = NativeModel(
+            self.model = NativeModel(
                 _table(parsed.operations),
                 np.array(parsed.index, dtype=np.int32),
                 np.ascontiguousarray(constants, dtype=np.float64),
@@ -134,6 +146,8 @@ class NativeSession:
             )
         except (ValueError, OverflowError) as error:
             raise BundleError(f"bundle member kernel.json: {error}") from error
+        self.ensembles = len(parsed.ensembles)
+        self.leaf_counts = None if leaf_counts is None else self._by_ensemble(leaf_counts)
         self._door = np.dtype(parsed.door)
         # Threads are started by the first batch that wants them, and end with the session.
         check_threads(threads)
@@ -146,6 +160,34 @@ class NativeSession:
             for output in parsed.outputs
         )
 
+    def _by_ensemble(self, counts: NDArray[np.int32]) -> list[NDArray[np.int32]]:
+        leaves = [self.model.size_of(ensemble)[1] for ensemble in range(self.ensembles)]
+        if len(counts) != sum(leaves) or (counts < 0).any():
+            raise BundleError(f"bundle member {LEAF_COUNTS}: expected {sum(leaves)} numbers of rows, one for each leaf")
+        return np.split(counts, np.cumsum(leaves)[:-1])
+
+    def register(self, output: str, column: int) -> int:
+        """Where the model leaves a number of an output.
+
+        Raises:
+            ModelError: There is no such output, or it has no such column.
+        """
+        found = self._outputs.get(output)
+        if found is None or not 0 <= column < max(1, found.columns):
+            raise ModelError(f"the model has no output {output!r} with a column {column}")
+        return found.start + column
+
+    def product_weights(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The weights of some columns in the sparse product, [columns, sums]; only where there is one."""
+        assert self.product is not None
+        made = np.empty((len(columns), self.product.results))
+        self.product.take(columns, made)
+        return made
+
+    def product_biases(self) -> NDArray[np.float64] | None:
+        """The biases of the sparse product; None where there is none."""
+        return None if self.product is None else np.frombuffer(self.product.biases(), dtype=np.float64)
+
     def binding(self, n_rows: int, *, outputs: Sequence[str]) -> BoundRows:
         """Makes the memory for a number of rows.
 
@@ -156,9 +198,9 @@ class NativeSession:
         Raises:
             ModelError: There is no such output.
         """
-        given = np.empty((n_rows, self._model.width), dtype=self._door)
+        given = np.empty((n_rows, self.model.width), dtype=self._door)
         made = self._made(n_rows, outputs)
-        bound = NativeBinding(self._model, given, [(self._outputs[name].start, made[name]) for name in made])
+        bound = NativeBinding(self.model, given, [(self._outputs[name].start, made[name]) for name in made])
         return BoundRows(given, made, bound)
 
     def _made(self, n_rows: int, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -183,11 +225,11 @@ class NativeSession:
             fill: Given a block [m, width] and the number of its first row, fills it.
         """
         made = self._made(n_rows, outputs)
-        row_bytes = self._model.width * self._door.itemsize
+        row_bytes = self.model.width * self._door.itemsize
         size = max(BLOCK_BYTES // row_bytes, min(16, WIDE_BLOCK_BYTES // row_bytes), 1)
         shares = self._shares(n_rows)
         size = min(size * shares, n_rows)
-        block = np.empty((size, self._model.width), dtype=self._door)
+        block = np.empty((size, self.model.width), dtype=self._door)
         for start in range(0, n_rows, size):
             part = block[: min(size, n_rows - start)]
             fill(part, start)
@@ -198,7 +240,7 @@ class NativeSession:
 
     def _shares(self, n_rows: int) -> int:
         """Among how many threads a batch is divided."""
-        worth = int(n_rows * self._model.row_ns / THREAD_NS)
+        worth = int(n_rows * self.model.row_ns / THREAD_NS)
         return max(1, min(self._threads, worth, n_rows))
 
     def _answer(self, rows: NDArray[Any], made: Mapping[str, NDArray[Any]], shares: Sequence[tuple[int, int]]) -> None:
@@ -206,7 +248,7 @@ class NativeSession:
 
         def answer(first: int, end: int) -> None:
             places = [(self._outputs[name].start, array[first:end]) for name, array in made.items()]
-            NativeBinding(self._model, rows[first:end], places).run()
+            NativeBinding(self.model, rows[first:end], places).run()
 
         waiting = []
         if self._pool is not None:
@@ -224,8 +266,8 @@ class NativeSession:
         Raises:
             ModelError: The array is missing or does not fit.
         """
-        if set(feeds) != {"dense"} or feeds["dense"].shape[1:] != (self._model.width,):
-            raise ModelError(f"expected one array dense of shape [n, {self._model.width}]")
+        if set(feeds) != {"dense"} or feeds["dense"].shape[1:] != (self.model.width,):
+            raise ModelError(f"expected one array dense of shape [n, {self.model.width}]")
         rows = feeds["dense"]
         bound = self.binding(len(rows), outputs=list(self._outputs))
         bound.input[:] = rows

@@ -26,6 +26,8 @@ __all__ = ["Envelope", "Frame", "RecordReader"]
 
 MAX_VIOLATIONS = 100
 MAX_DEPTH = 8
+# Records of one request that are explained: some ten microseconds each, more where there are many trees.
+MAX_EXPLAINED = 1_000
 
 _KINDS = {"number": 0, "integer": 1, "boolean": 2, "category": 3, "text": 4}
 
@@ -215,7 +217,7 @@ class RecordReader:
         Raises:
             SchemaError: Some record breaks the schema and ``partial`` is not asked for.
             RequestError: Code ``invalid_json`` (with the byte offset), ``too_deep``, ``too_many_records``,
-                ``bad_envelope`` or ``unknown_member``.
+                ``bad_envelope``, ``unknown_member`` or ``too_many_to_explain``.
         """
         status = self._read_json(frame, body, self.max_rows)
         if status and status != VIOLATIONS:
@@ -223,6 +225,13 @@ class RecordReader:
         if not status and not frame.members:
             return Envelope(None, None, False, False, frame.n_records)
         members = _decode_members(frame.members)
+        if members.get("explain") and frame.n_records > MAX_EXPLAINED:
+            raise RequestError(
+                f"{frame.n_records} records are too many to explain (at most {MAX_EXPLAINED}); send them in several "
+                "requests, or without explain",
+                code="too_many_to_explain",
+                field="explain",
+            )
         violations = self._judge(frame, frame.n_violations, members.get("partial", False))
         return Envelope(n_records=frame.n_records, violations=violations, **members)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 from edgeml.errors import RequestError
 from edgeml.kernels.http_front import BODY
@@ -39,6 +40,24 @@ def is_ndjson(environ: Mapping[str, Any]) -> bool:
         code="unsupported_media_type",
         field="Content-Type",
     )
+
+
+def wants_explanations(environ: Mapping[str, Any]) -> bool:
+    """Whether the query asks for explanations: ``?explain=true``.
+
+    Raises:
+        RequestError: It says something else of it; code ``bad_query``.
+    """
+    query = environ.get("QUERY_STRING", "")
+    if "explain" not in query:
+        return False
+    try:
+        given = parse_qs(query, keep_blank_values=True, max_num_fields=16).get("explain", ["false"])
+    except ValueError as error:
+        raise RequestError(f"the query cannot be read: {error}", code="bad_query") from error
+    if given not in (["true"], ["false"]):
+        raise RequestError("explain in the query is neither true nor false", code="bad_query", field="explain")
+    return given == ["true"]
 
 
 def read_body(environ: Mapping[str, Any], max_bytes: int) -> bytes:

@@ -22,7 +22,7 @@ import msgspec
 
 from edgeml.errors import RequestError
 from edgeml.runtime.engine import Engine
-from edgeml.serving.bodies import is_ndjson, read_body
+from edgeml.serving.bodies import is_ndjson, read_body, wants_explanations
 from edgeml.serving.capturing import Capturing, Tap
 from edgeml.serving.feedback import Feedback
 from edgeml.serving.limits import Limits
@@ -269,8 +269,10 @@ class _Voiced:
         """Records, as JSON or as lines of it."""
         ndjson = is_ndjson(environ)
         body = read_body(environ, self._limits.body_bytes)
-        answer = answer_lines if ndjson else answer_records
-        return answer(self.engine, self._voice, body, self._tap)
+        if ndjson:
+            explain = wants_explanations(environ)
+            return answer_lines(self.engine, self._voice, body, self._tap, explain=explain)
+        return answer_records(self.engine, self._voice, body, self._tap)
 
     def infer(self, environ: Environ) -> Answer:
         """Tensors."""

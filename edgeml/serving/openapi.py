@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from edgeml.runtime.predictor import Predictor
+from edgeml.runtime.reader import MAX_EXPLAINED
 from edgeml.runtime.schema import Feature
 from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.bodies import NDJSON
@@ -16,6 +17,7 @@ from edgeml.serving.routes import ROUTES, Route
 _TEXT = {"type": "string"}
 _FLAG = {"type": "boolean"}
 _NUMBER = {"type": "number"}
+_LABEL = {"type": ["string", "integer", "boolean", "number"]}
 _PARAMETERS = {"type": "object"}
 _JSON_TYPES = {"number": "number", "integer": "integer", "boolean": "boolean", "category": "string", "text": "string"}
 _JSON_TYPES["image"] = "string"
@@ -61,8 +63,12 @@ def _operation(route: Route) -> dict[str, Any]:
         },
     }
     names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
-    if names:
-        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
+    parameters = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in names]
+    if route.takes == "Records":
+        about = "Of lines of records: say why of each answer."
+        parameters.append({"name": "explain", "in": "query", "schema": _FLAG, "description": about})
+    if parameters:
+        operation["parameters"] = parameters
     if route.takes:
         content = {JSON: {"schema": _reference(route.takes)}}
         if route.takes == "Records":
@@ -98,11 +104,31 @@ def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any
                 "records": _list(_reference("Record")),
                 "id": _TEXT,
                 "unit": _TEXT,
-                "explain": _FLAG,
+                "explain": _FLAG | {"description": f"Say why of each answer; at most {MAX_EXPLAINED} records."},
                 "partial": _FLAG,
             },
             "records",
             closed=True,
+        ),
+        "Explanation": _object(
+            {
+                "rule": _TEXT,
+                "when": _TEXT,
+                "note": _TEXT,
+                "precision": _NUMBER,
+                "coverage": _NUMBER,
+                "target": _NUMBER,
+                "values": {"type": "object"},
+                "found": {"type": "object", "additionalProperties": _list(_TEXT)},
+                "abstained": _TEXT,
+                "of": _LABEL,
+                "contributions": {"anyOf": [_list(_contribution()), {"type": "null"}]},
+                "rest": _NUMBER,
+                "baseline": _NUMBER,
+                "sum": _NUMBER,
+                "scale": {"enum": ["score", "log-odds", "log-ratio", "log", "inner"]},
+                "reason": _TEXT,
+            }
         ),
         "Prediction": _any([_prediction(each) for each in predictors]),
         "PredictionLine": _any([*(_prediction(each, alone=True) for each in predictors), _reference("Problem")]),
@@ -202,9 +228,13 @@ def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any
     }
 
 
+def _contribution() -> dict[str, Any]:
+    several = {"features": _list(_TEXT), "more": {"type": "integer"}}
+    return _object({"feature": _TEXT, "term": _TEXT, "value": {}, "contribution": _NUMBER} | several, "contribution")
+
+
 def _label_item() -> dict[str, Any]:
-    label = {"type": ["string", "integer", "boolean", "number"]}
-    return _object({"id": _TEXT, "label": label, "value": _NUMBER}, "id", closed=True)
+    return _object({"id": _TEXT, "label": _LABEL, "value": _NUMBER}, "id", closed=True)
 
 
 def _any(schemas: list[dict[str, Any]]) -> dict[str, Any]:
@@ -251,6 +281,7 @@ def _prediction(predictor: Predictor | TensorPredictor, *, alone: bool = False) 
         "rule": _TEXT,
         "degraded": _FLAG,
         "reason": _TEXT,
+        "explanation": _reference("Explanation"),
     } | names
     if isinstance(predictor, TensorPredictor):
         return _object(members, "tier", *names)

@@ -18,6 +18,7 @@ from edgeml.monitor.capture_source import JsonRecords
 from edgeml.monitor.prediction_id import LETTERS
 from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.engine import Engine
+from edgeml.runtime.explanation import Allowance, Explainer
 from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Envelope
@@ -33,6 +34,14 @@ _BEFORE_ID = len(b'{"id":"')
 _encode = msgspec.json.Encoder().encode
 
 
+class _Records(msgspec.Struct):
+    records: list[msgspec.Raw]
+
+
+# Of a body that the engine has taken already: where each record begins and ends.
+_records_of = msgspec.json.Decoder(_Records).decode
+
+
 class Voice:
     """How the answers of one bundle are written down.
 
@@ -46,6 +55,8 @@ class Voice:
     """
 
     def __init__(self, predictor: Predictor | TensorPredictor, quality: AnswerQuality) -> None:
+        self._predictor = predictor
+        self._explainer: Explainer | None = None
         names = {"model": predictor.name, "version": predictor.version, "bundle": predictor.digest}
         self._open = _encode(names)[:-1] + b',"predictions":['
         self._line_close = b"," + _encode(names)[1:] + b"\n"
@@ -98,17 +109,42 @@ class Voice:
             written = _with_errors(envelope, written)
         return opening + b",".join(written) + b"]}"
 
+    def explained(
+        self, body: bytes, envelope: Envelope, answers: Sequence[Prediction], written: list[bytes]
+    ) -> list[bytes]:
+        """Predictions with their explanations.
+
+        Args:
+            body: The request.
+            envelope: What stands in it beside its records.
+            answers: Its predictions.
+            written: The same, written down.
+        """
+        allowance = Allowance()
+        records = _records_of(body).records  # it was read once already, by a stricter reader
+        return [
+            self._with_explanation(records[row], answer, written[at], allowance)
+            for at, (row, answer) in enumerate(zip(envelope.rows, answers, strict=True))
+        ]
+
+    def _with_explanation(self, record: bytes, answer: Prediction, written: bytes, allowance: Allowance) -> bytes:
+        if self._explainer is None:
+            assert isinstance(self._predictor, Predictor)  # a bare model has answered no record
+            self._explainer = Explainer(self._predictor)
+        said = self._explainer.of_json(bytes(record), answer, allowance)
+        return written[:-1] + b',"explanation":' + _encode(said) + b"}"
+
     def id_of(self, answer: Prediction) -> str:
         """An id for an answer that goes out without one."""
         return written_id(self.prediction(answer))
 
-    def lines(self, engine: Engine, lines: Iterable[bytes], tap: Tap) -> Iterator[bytes]:
+    def lines(self, engine: Engine, lines: Iterable[bytes], tap: Tap, *, explain: bool = False) -> Iterator[bytes]:
         """One prediction or error for each line that is not empty, in pieces of several lines."""
-        written = (self._line(engine, line, tap) for line in lines if line and not line.isspace())
+        written = (self._line(engine, line, tap, explain) for line in lines if line and not line.isspace())
         while piece := b"".join(islice(written, LINES_AT_ONCE)):
             yield piece
 
-    def _line(self, engine: Engine, line: bytes, tap: Tap) -> bytes:
+    def _line(self, engine: Engine, line: bytes, tap: Tap, explain: bool) -> bytes:
         try:
             answer = engine.predict_json_record(line)
             written = self.prediction(answer)
@@ -118,6 +154,8 @@ class Voice:
                 tap.take(
                     sampler, lambda: JsonRecords(line, alone=True), (answer,), engine, lambda _: written_id(written)
                 )
+            if explain:
+                return self._with_explanation(line, answer, written, Allowance())[:-1] + self._line_close
             return written[:-1] + self._line_close
         except Exception as error:
             # The status is sent already: whatever happens now belongs into this line.
@@ -141,20 +179,24 @@ def answer_records(engine: Engine, voice: Voice, body: bytes, tap: Tap) -> Answe
     envelope, answers = engine.predict_json(body)
     sampler = tap.capturing.sampler
     sampler.left -= len(answers)
-    if sampler.left >= 0 or (len(answers) == 1 and sampler.passes(answers[0].tier, answers[0].scores)):
+    passed = sampler.left >= 0 or (len(answers) == 1 and sampler.passes(answers[0].tier, answers[0].scores))
+    if passed and not envelope.explain:
         return 200, voice.headers, voice.answer(envelope, answers)
     written = list(map(voice.prediction, answers))
-    tap.take(
-        sampler,
-        lambda: JsonRecords(body, [each.row for each in envelope.violations]),
-        answers,
-        engine,
-        lambda row: written_id(written[row]),
-    )
+    if not passed:
+        tap.take(
+            sampler,
+            lambda: JsonRecords(body, [each.row for each in envelope.violations]),
+            answers,
+            engine,
+            lambda row: written_id(written[row]),
+        )
+    if envelope.explain:
+        return 200, voice.headers, voice.answer_of(envelope, voice.explained(body, envelope, answers, written))
     return 200, voice.headers, voice.answer_of(envelope, written)
 
 
-def answer_lines(engine: Engine, voice: Voice, body: bytes, tap: Tap) -> Answer:
+def answer_lines(engine: Engine, voice: Voice, body: bytes, tap: Tap, *, explain: bool = False) -> Answer:
     """Answers an NDJSON body.
 
     Args:
@@ -162,6 +204,7 @@ def answer_lines(engine: Engine, voice: Voice, body: bytes, tap: Tap) -> Answer:
         voice: How its answers are written down.
         body: The body.
         tap: Where the answers are offered.
+        explain: Whether each answer is to be explained.
 
     Raises:
         RequestError: The bundle takes no records.
@@ -171,7 +214,7 @@ def answer_lines(engine: Engine, voice: Voice, body: bytes, tap: Tap) -> Answer:
         raise RequestError(
             f"{predictor.name} takes tensors, not records; use /v2/models/{predictor.name}/infer", code="tensors_only"
         )
-    return 200, voice.line_headers, voice.lines(engine, _split(body), tap)
+    return 200, voice.line_headers, voice.lines(engine, _split(body), tap, explain=explain)
 
 
 def _split(body: bytes) -> Iterator[bytes]:

@@ -37,6 +37,7 @@ def test_everything_is_in_the_bundle(penguins_bundle):
         "features.npy",
         "kernel.json",
         "kernel.npy",
+        "kernel.counts.npy",
         "rules.json",
         "reference.json",
         "golden.jsonl",

@@ -113,3 +113,23 @@ def test_an_unchecked_bundle_is_called_so(built, tmp_path):
     run("sign", built / "iris.edgeml", "--key", "key.pem", "--out", "signed.edgeml", cwd=tmp_path)
     done = run("predict", "signed.edgeml", "given.ndjson", "--keyring", "keyring.json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "") and json.loads(done.stdout)["tier"] == "model"
+
+
+def test_explained_answers_are_read_by_people_or_as_json(built):
+    (built / "e.ndjson").write_text(f"{GOOD}\n{WRONG}\n{GOOD}\n")
+    read = run("predict", "iris.edgeml", "e.ndjson", "--explain", "--keep-going", cwd=built)
+    first, *rest = read.stdout.splitlines()
+    assert read.returncode == 1 and first.startswith("line 1: ") and "by the model" in first
+    assert "the log of the label's score, less the mean over all labels" in rest[0]
+    assert any(line.endswith("  baseline") for line in rest) and any(line.endswith("  a is 1.0") for line in rest)
+    assert sum(line.startswith("line 2: ") and "wrong_type" in line for line in rest) == 1
+    as_json = run("predict", "iris.edgeml", "e.ndjson", "--explain", "--json", "--keep-going", cwd=built)
+    to_file = run("predict", "iris.edgeml", "e.ndjson", "--explain", "-o", "e.out", "--keep-going", cwd=built)
+    assert to_file.stdout == "" and (built / "e.out").read_text() == as_json.stdout
+    one, two, three = map(json.loads, as_json.stdout.splitlines())
+    assert one == three and one["explanation"]["of"] == one["label"] and "explanation" not in two
+    plain = run("predict", "iris.edgeml", "e.ndjson", "--keep-going", cwd=built)
+    one.pop("explanation")
+    assert json.loads(plain.stdout.splitlines()[0]) == one
+    refused = run("predict", "iris.edgeml", "e.ndjson", "--json", cwd=built)
+    assert refused.returncode == 2 and "--explain" in refused.stderr

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import atheris
 import numpy as np
+from fuzz_models import native
 from fuzz_numbers import far, floats, ints
 from fuzz_pictures import picture_files, picture_program, picture_specs, seeds
 from fuzz_rules import rule_documents
@@ -34,7 +35,6 @@ from edgeml.kernels.features import Program
 from edgeml.kernels.frame import Frame, FrameReader
 from edgeml.kernels.histogram import Histogram
 from edgeml.kernels.http_front import decode_chunks, parse_head
-from edgeml.kernels.native_model import NativeBinding, NativeModel
 from edgeml.kernels.quality_counters import QualityCounters
 from edgeml.kernels.rules import KINDS, RuleProgram
 from edgeml.kernels.texts import ACCENTS, ANALYZERS, BEYOND_ASCII, STEPS, UNICODE, TextEncoder, Vectorizers, normalized
@@ -151,27 +151,6 @@ def features() -> Target:
         dtype = np.float64 if program.double_door else np.float32
         encoder.encode(FRAME.capsule, np.zeros((2, program.n_outputs), dtype=dtype))
         encoder.encode(FRAME.capsule, np.zeros((1, program.n_outputs), dtype=dtype), np.array([1], dtype=np.int64))
-
-    return target
-
-
-def native() -> Target:
-    """A native model: what is made runs."""
-    rows = np.array([[1.0, -2.0, 0.5], [np.nan, 3.0, -1.0]])
-
-    def target(data: bytes) -> None:
-        given = atheris.FuzzedDataProvider(data)
-        operations = ints(given, 8 * given.ConsumeIntInRange(0, 4)).reshape(-1, 8)
-        index, constants = ints(given, given.ConsumeIntInRange(0, 12)), floats(given, given.ConsumeIntInRange(0, 24))
-        sizes = [tuple(ints(given, 5).tolist()) for _ in range(given.ConsumeIntInRange(0, 2))]
-        registers = given.ConsumeIntInRange(3, 10)
-        try:
-            model = NativeModel(operations, index, constants, width=3, n_registers=registers, ensembles=sizes)
-            out = np.zeros((2, 1))
-            binding = NativeBinding(model, rows, [(given.ConsumeIntInRange(0, 10), out)])
-        except (ValueError, OverflowError):
-            return
-        binding.run()
 
     return target
 

@@ -69,6 +69,17 @@ def test_what_is_captured_has_the_id_of_the_answer(plane, row, gentoo):
     assert plane.capturing.document() == {"kept": 7, "dropped": 0, "labels": 0, "lost_labels": 0}
 
 
+def test_explanations_change_nothing_of_what_is_captured(plane, row, gentoo):
+    for records in ([row], [gentoo, row]):
+        asked = {"records": records, "explain": True}
+        given = plane.post("/v1/predict", asked)[1]["predictions"]
+        assert all(each["explanation"] for each in given)
+        last = given[-1]["id"]
+    rows = plane.rows()
+    assert [each.record for each in rows] == [row, gentoo, row] and rows[-1].id == last
+    assert all("explanation" not in each.prediction for each in rows)
+
+
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict/", "/v1/models/penguins/predict/"])
 def test_lines_are_given_as_they_are_made_by_whatever_path(plane, row, path):
     lines = (json.dumps(row) + "\n").encode() * 2000
