@@ -285,7 +285,7 @@ def build(
         "golden.jsonl": golden,
         "CARD.md": card.encode(),
     }
-    counts = leaf_counts(candidate.predictor, reference_frame)
+    counts = leaf_counts(candidate.compiled.program, candidate.predictor.session, reference_frame)
     if counts is not None:
         members[LEAF_COUNTS] = counts
     if rule_documents:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeml.runtime.features import FeatureProgram
+from edgeml.runtime.image_program import PictureProgram
+from edgeml.runtime.lane import Session
 from edgeml.runtime.native_session import NativeSession
-from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.raw_scores import Opaque, sees_rounded
 from edgeml.runtime.reader import Frame
 
@@ -23,14 +24,14 @@ MAX_ROWS = 100_000
 _BLOCK_BYTES = 2**25
 
 
-def leaf_counts(predictor: Predictor, frame: Frame) -> bytes | None:
+def leaf_counts(program: FeatureProgram | PictureProgram, session: Session, frame: Frame) -> bytes | None:
     """The member, in numpy's format; None where the model has no trees in the kernel.
 
     Args:
-        predictor: Features and model.
+        program: What makes the model's input.
+        session: The model.
         frame: The training rows.
     """
-    session, program = predictor.session, predictor.program
     if not isinstance(session, NativeSession) or not isinstance(program, FeatureProgram) or not session.ensembles:
         return None
     try:

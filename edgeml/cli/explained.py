@@ -39,7 +39,7 @@ class ExplainedAnswers:
         """
         import msgspec
 
-        from edgeml.runtime.explanation import Allowance
+        from edgeml.runtime.explanation_budget import Allowance
 
         # ``zip`` would take an item more than there are answers.
         return [

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeml.kernels.native_model import DEPTH_LIMIT, TreeShares
+from edgeml.runtime.explanation_budget import STEPS, Allowance
 from edgeml.runtime.feature_origins import FeatureOrigins, Origin
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.native_session import NativeSession
@@ -28,8 +29,6 @@ from edgeml.runtime.schema import Schema
 
 # Contributions that are shown one by one.
 SHOWN = 10
-# Nodes times points of the quadrature that one request may walk over: about a second.
-WORK = 100_000_000
 # Of kept raw scores together; a model with more factors works them out each time.
 _KEPT_FACTORS = 1_000_000
 
@@ -70,13 +69,6 @@ class Shares:
     scale: str
 
 
-@dataclass
-class Allowance:
-    """Work that may still be done for one request."""
-
-    left: int = WORK
-
-
 class Contributions:
     """Explains the answers of one native model. Any thread may ask.
 
@@ -107,6 +99,7 @@ class Contributions:
 
         Raises:
             NoContributions: There are none.
+            Spent: There would be some, but the request may cost no more.
         """
         raw, origins = self._raw_score(output, place), self._ready_origins()
         row, sums = self._row(capsule)
@@ -174,12 +167,10 @@ class Contributions:
         self, tree: TreeSum, factor: float, row: NDArray[np.float64], amounts: NDArray[np.float64], allowance: Allowance
     ) -> float:
         shares, points = self._ready_trees(tree.ensemble)
-        work = shares.nodes(tree.target) * points
-        if work > WORK:
+        steps = shares.nodes(tree.target) * points
+        if steps > STEPS:
             raise NoContributions("the model has too many nodes in its trees")
-        allowance.left -= work
-        if allowance.left < 0:
-            raise NoContributions("what one request may cost is used up; ask for fewer records at once")
+        allowance.take(steps)
         added = np.zeros(len(amounts))
         seen = row.astype(np.float32).astype(np.float64) if tree.rounded else row
         expected = shares.add(seen, tree.target, added)

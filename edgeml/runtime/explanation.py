@@ -13,20 +13,21 @@ from typing import Any
 
 from edgeml.errors import EdgemlError
 from edgeml.kernels.frame import Frame
-from edgeml.runtime.contributions import Allowance, Contributions, NoContributions, Shares
+from edgeml.runtime.contributions import Contributions, NoContributions, Shares
+from edgeml.runtime.explanation_budget import Allowance, Spent
 from edgeml.runtime.feature_origins import Origin
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.frame_values import value_of
+from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.image_reader import record_reader
+from edgeml.runtime.lane import Session
 from edgeml.runtime.native_session import NativeSession
 from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
-from edgeml.runtime.rule_explanation import explain_rule
+from edgeml.runtime.rule_explanation import RuleExplainer
 
 # Of features that a contribution names together.
 SHOWN_FEATURES = 20
-
-__all__ = ["Allowance", "Explainer"]
 
 
 class Explainer:
@@ -40,10 +41,13 @@ class Explainer:
         self._predictor = predictor
         self._schema = predictor.schema
         self._reader = record_reader(predictor.schema, predictor.pictures)
-        self._rules = {rule.id: rule for rule in (predictor.rules.rules if predictor.rules else ())}
+        self._rules = None if predictor.rules is None else RuleExplainer(predictor.rules)
         self._places = {label: at for at, label in enumerate(predictor.labels)}
         self._frames: list[Frame] = []
-        self._model: Contributions | str = self._contributions()
+        self._by_tier = {"model": self._contributions(predictor.program, predictor.session)}
+        middle = getattr(predictor, "middle", None)
+        if middle is not None:
+            self._by_tier["middle"] = self._contributions(middle.program, middle.session)
 
     def of_json(self, record: bytes, answer: Prediction, allowance: Allowance) -> dict[str, Any]:
         """Why a record, given as a JSON object, got its answer.
@@ -79,20 +83,19 @@ class Explainer:
         except IndexError:
             return self._reader.new_frame(1)
 
-    def _contributions(self) -> Contributions | str:
-        """Who explains the model; or why nobody can."""
-        predictor = self._predictor
-        if not isinstance(predictor.program, FeatureProgram):
+    def _contributions(self, program: FeatureProgram | PictureProgram, session: Session) -> Contributions | str:
+        """Who explains a model; or why nobody can."""
+        if not isinstance(program, FeatureProgram):
             return "the model reads a picture"
-        if not isinstance(predictor.session, NativeSession):
+        if not isinstance(session, NativeSession):
             return "the model runs in ONNX Runtime, which does not say what adds up to its score"
-        return Contributions(predictor.program, predictor.session, predictor.schema)
+        return Contributions(program, session, self._schema)
 
     def _explained(self, frame: Frame, answer: Prediction, allowance: Allowance) -> dict[str, Any]:
         if answer.tier == "fallback":
             return {"reason": answer.reason}
-        if answer.tier == "rule" and answer.rule is not None:
-            return explain_rule(self._rules[answer.rule], frame, self._schema)
+        if answer.rule is not None and self._rules is not None:
+            return self._rules.explain(answer.rule, frame, allowance)
         said: dict[str, Any] = {}
         rules = self._predictor.rules
         if rules is not None and rules.rules:
@@ -102,22 +105,23 @@ class Explainer:
                 said["abstained"] = rules.rules[first].id
         try:
             return said | self._model_said(frame, answer, allowance)
-        except NoContributions as error:
+        except (NoContributions, Spent) as error:
             return said | {"contributions": None, "reason": str(error)}
 
     def _model_said(self, frame: Frame, answer: Prediction, allowance: Allowance) -> dict[str, Any]:
-        if isinstance(self._model, str):
-            raise NoContributions(self._model)
+        model = self._by_tier[answer.tier]
+        if isinstance(model, str):
+            raise NoContributions(model)
         outputs = self._predictor.outputs
         if outputs.labels is None:
             if (outputs.n_values or 1) > 1:
                 raise NoContributions("the model gives several numbers at once")
-            return self._shown(self._model.explain(frame.capsule, "value", 0, allowance), frame)
+            return self._shown(model.explain(frame.capsule, "value", 0, allowance), frame)
         if not outputs.scores or answer.scores is None or answer.label is None:
             raise NoContributions("the model gives a label without a score")
         # One score for two labels stands under the first.
         of = answer.label if str(answer.label) in answer.scores else outputs.labels[0]
-        shares = self._model.explain(frame.capsule, "scores", self._places[of], allowance)
+        shares = model.explain(frame.capsule, "scores", self._places[of], allowance)
         return {"of": of} | self._shown(shares, frame)
 
     def _shown(self, shares: Shares, frame: Frame) -> dict[str, Any]:

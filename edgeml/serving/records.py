@@ -18,7 +18,8 @@ from edgeml.monitor.capture_source import JsonRecords
 from edgeml.monitor.prediction_id import LETTERS
 from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.engine import Engine
-from edgeml.runtime.explanation import Allowance, Explainer
+from edgeml.runtime.explanation import Explainer
+from edgeml.runtime.explanation_budget import Allowance
 from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Envelope

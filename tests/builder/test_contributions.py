@@ -27,8 +27,8 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import edgeml
-from edgeml.runtime.contributions import WORK, Allowance
 from edgeml.runtime.explanation import Explainer
+from edgeml.runtime.explanation_budget import STEPS, Allowance
 from edgeml.runtime.predictor import Predictor
 
 TABLES = {"iris": load_iris(), "cancer": load_breast_cancer(), "diabetes": load_diabetes()}
@@ -235,6 +235,6 @@ def test_work_is_bounded(penguins_bundle):
     record, answer = next(pair for pair in answers if pair[1].tier == "model")
     allowance, explain = Allowance(), Explainer(predictor)
     assert explain.of_record(record, answer, allowance)["contributions"]
-    assert 0 < WORK - allowance.left < WORK // 1000
+    assert 0 < STEPS - allowance.left < STEPS // 1000
     said = explain.of_record(record, answer, Allowance(left=10))
     assert said["contributions"] is None and "used up" in said["reason"]

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from edgeml.kernels.frame import Frame
+from edgeml.runtime.explanation_budget import STEPS, Allowance
 from edgeml.runtime.frame_values import SHOWN_CHARACTERS
 from edgeml.runtime.reader import RecordReader
-from edgeml.runtime.rule_explanation import SHOWN_VALUES, SHOWN_WORDS, explain_rule
+from edgeml.runtime.rule_explanation import SHOWN_TERMS, SHOWN_VALUES, SHOWN_WORDS, RuleExplainer
 from edgeml.runtime.rules import RuleList
 from edgeml.runtime.schema import Schema
 
@@ -34,12 +35,15 @@ def frame_of(record) -> Frame:
     return frame
 
 
-def explained(when, record, **more):
-    document = {"rules": [{"id": "r", "when": when, "then": {"label": "a"}, **more}]}
-    rules = RuleList.from_document(document, SCHEMA, labels=["a"])
+def explained(when, record, allowance=None, *, names=None, **more):
+    rule = {"id": "r", "when": when, "then": {"label": "a"}, **more}
+    rules = RuleList.from_document({"rules": [rule], **(names or {})}, SCHEMA, labels=["a"])
     frame = frame_of(record)
     assert rules.match_one(frame.capsule) == 0
-    return explain_rule(rules.rules[0], frame, SCHEMA)
+    explainer = RuleExplainer(rules)
+    said = explainer.explain("r", frame, allowance or Allowance())
+    assert allowance or explainer.explain("r", frame, Allowance()) == said  # what is kept changes nothing
+    return said
 
 
 def test_text_values_and_what_is_known_of_the_rule():
@@ -102,3 +106,59 @@ def test_what_is_shown_is_bounded():
     assert said["found"] == {"remark": words[:SHOWN_WORDS]}
     said = explained(" or ".join(f"x{i} is missing" for i in range(60)), RECORD)
     assert len(said["values"]) == SHOWN_VALUES
+
+
+NAMES = {
+    "lists": {"drinks": ["café", "tea", "lait"], "sizes": [2.5, 3]},
+    "define": {
+        "large": "`size (mm)` > bound",
+        "bound": "count - 1",
+        "served": "remark contains word drinks ignoring case",
+        "unused": "ringed",
+    },
+}
+
+
+def test_names_are_written_out():
+    said = explained("large and served and `size (mm)` in sizes", RECORD, names=NAMES)
+    assert said["when"] == "large and served and `size (mm)` in sizes"
+    assert said["where"] == {
+        "large": "`size (mm)` > bound",
+        "served": "remark contains word drinks ignoring case",
+        "bound": "count - 1",
+    }
+    assert said["values"] == {"size (mm)": 2.5, "count": 3, "remark": RECORD["remark"]}
+    assert said["found"] == {"remark": ["café", "lait"]}
+
+
+def test_points_are_shown_with_their_sum():
+    when = 'points(0.1 if remark contains word "lait", 0.2 if ringed, 5 if count > 9, -4 if title contains "x") >= 0.3'
+    said = explained(when, RECORD)
+    assert said["cards"] == [
+        {
+            "terms": [{"points": 0.1, "if": 'remark contains word "lait"'}, {"points": 0.2, "if": "ringed"}],
+            "sum": 0.3,
+            "needs": ">= 0.3",
+        }
+    ]
+    said = explained(when, RECORD | {"title": "x", "count": 10, "ringed": None})
+    assert (said["cards"][0]["sum"], len(said["cards"][0]["terms"])) == (1.1, 3)
+
+
+def test_every_card_is_shown():
+    said = explained("3 > count(ringed, count == 3, x0 > 1) and points(2 if ringed) + points(1 if ringed) > x1", {
+        "ringed": True, "count": 3, "x1": 2.5,
+    })  # fmt: skip
+    assert [(card["sum"], card.get("needs")) for card in said["cards"]] == [(2, "< 3"), (2, None), (1, None)]
+    card = explained("count(" + ", ".join(f"x{i} is missing" for i in range(60)) + ") > 50", RECORD)["cards"][0]
+    assert (card["sum"], len(card["terms"]), card["more"]) == (60, SHOWN_TERMS, 60 - SHOWN_TERMS)
+    nothing = explained("points(1 if x0 > 0) == 0", RECORD)["cards"]
+    assert nothing == [{"terms": [], "sum": 0, "needs": "== 0"}]
+
+
+def test_what_it_costs_is_bounded():
+    allowance = Allowance()
+    explained('remark contains word "café"', RECORD, allowance)
+    assert 0 < STEPS - allowance.left < STEPS // 1000
+    said = explained('remark contains word {"café", "au"} ignoring case', RECORD, Allowance(left=1))
+    assert "found" not in said and "used up" in said["reason"] and said["values"]
