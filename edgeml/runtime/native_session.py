@@ -228,7 +228,7 @@ class NativeSession:
         row_bytes = self.model.width * self._door.itemsize
         size = max(BLOCK_BYTES // row_bytes, min(16, WIDE_BLOCK_BYTES // row_bytes), 1)
         shares = self._shares(n_rows)
-        size = min(size * shares, n_rows)
+        size = max(1, min(size * shares, n_rows))  # no row is asked where rules answer all
         block = np.empty((size, self.model.width), dtype=self._door)
         for start in range(0, n_rows, size):
             part = block[: min(size, n_rows - start)]

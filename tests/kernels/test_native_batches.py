@@ -103,6 +103,11 @@ def test_threads_divide_the_rows_and_change_nothing(threads, n, monkeypatch):
     same(streamed(NativeSession(*made, threads=threads), rows), NativeSession(*made).run({"dense": rows}))
 
 
+def test_a_batch_of_no_rows():
+    made = streamed(NativeSession(*forest(3), threads=4), rows_of(0, missing=False))
+    assert all(len(array) == 0 for array in made.values())
+
+
 def test_a_small_batch_wakes_no_thread(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
     session = NativeSession(*forest(20), threads=4)
