@@ -69,9 +69,14 @@ def in_words(item: Item, answer: Mapping[str, Any]) -> str:
         lines.append(f"rule {said['abstained']} has left it to the model")
     if "when" in said:
         lines[0] += f" {said['rule']}"
-        lines += [said["when"]] + [f"{name} is {_value(value)}" for name, value in said["values"].items()]
+        lines += [said["when"]] + [f"{name}: {text}" for name, text in said.get("where", {}).items()]
+        lines += [f"{name} is {_value(value)}" for name, value in said["values"].items()]
         lines += [f"in {name}: {', '.join(map(repr, words))}" for name, words in said.get("found", {}).items()]
-        lines += [said["note"]] if "note" in said else []
+        for card in said.get("cards", []):
+            lines += [f"{term['points']:+10.4g}  {term['if']}" for term in card["terms"]]
+            lines += [f"            and {card['more']} terms more"] if "more" in card else []
+            lines.append(f"{card['sum']:+10.4g}  points" + (f"; needed: {card['needs']}" if "needs" in card else ""))
+        lines += [said[key] for key in ("note", "reason") if key in said]
     elif said.get("contributions") is None:
         lines.append(said.get("reason") or "no reason is known")
     else:

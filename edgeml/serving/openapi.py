@@ -118,8 +118,10 @@ def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any
                 "precision": _NUMBER,
                 "coverage": _NUMBER,
                 "target": _NUMBER,
+                "where": {"type": "object", "additionalProperties": _TEXT},
                 "values": {"type": "object"},
                 "found": {"type": "object", "additionalProperties": _list(_TEXT)},
+                "cards": _list(_card()),
                 "abstained": _TEXT,
                 "of": _LABEL,
                 "contributions": {"anyOf": [_list(_contribution()), {"type": "null"}]},
@@ -226,6 +228,11 @@ def _schemas(predictors: Sequence[Predictor | TensorPredictor]) -> dict[str, Any
         "RepositoryIndex": _list(_object(state, *state)),
         "OpenApi": {"type": "object"},
     }
+
+
+def _card() -> dict[str, Any]:
+    term = _object({"points": _NUMBER, "if": _TEXT}, "points", "if")
+    return _object({"terms": _list(term), "more": {"type": "integer"}, "sum": _NUMBER, "needs": _TEXT}, "terms", "sum")
 
 
 def _contribution() -> dict[str, Any]:

@@ -7,6 +7,8 @@ import pytest
 from cli.shell import run
 
 import edgeml
+from edgeml.cli.explained import in_words
+from edgeml.runtime.record_file import Item
 
 GOOD = '{"a":1,"b":1,"c":1,"d":1}'
 WRONG = '{"a":1,"b":"x","c":1,"d":1}'
@@ -133,3 +135,40 @@ def test_explained_answers_are_read_by_people_or_as_json(built):
     assert json.loads(plain.stdout.splitlines()[0]) == one
     refused = run("predict", "iris.edgeml", "e.ndjson", "--json", cwd=built)
     assert refused.returncode == 2 and "--explain" in refused.stderr
+
+
+def test_an_explained_rule_is_read_by_people(penguins_path, tmp_path):
+    gentoo = '{"bill_length_mm":47,"bill_depth_mm":15,"flipper_length_mm":217,"body_mass_g":3700,"island":"Biscoe"}'
+    (tmp_path / "g.ndjson").write_text(gentoo + "\n")
+    read = run("predict", str(penguins_path), "g.ndjson", "--explain", cwd=tmp_path)
+    assert read.returncode == 0 and read.stdout.splitlines() == [
+        "line 1: Gentoo, by the rule gentoo-shallow-bill",
+        "  bill_depth_mm < 17 and flipper_length_mm > 206",
+        "  bill_depth_mm is 15.0",
+        "  flipper_length_mm is 217.0",
+        "  Gentoos are large and their bills are shallow; no other species comes near both.",
+    ]
+
+
+def test_what_an_explanation_says_in_words():
+    said = {
+        "rule": "r", "when": "points(3 if p) >= 3 and large", "where": {"large": "x > 2"},
+        "values": {"x": None, "island": {"unseen": True}, "t": "ünï"}, "found": {"t": ["ünï"]},
+        "cards": [{"terms": [{"points": 3, "if": "p"}], "more": 2, "sum": 5, "needs": ">= 3"}], "reason": "used up",
+    }  # fmt: skip
+    answer = {"label": "a", "tier": "rule", "scores": {"a": 0.9}, "explanation": said}
+    assert in_words(Item("record", 4), answer).splitlines() == [
+        "record 4: a (0.9), by the rule r",
+        "  points(3 if p) >= 3 and large",
+        "  large: x > 2",
+        "  x is missing",
+        "  island is a level that training has not seen",
+        "  t is 'ünï'",
+        "  in t: 'ünï'",
+        "          +3  p",
+        "              and 2 terms more",
+        "          +5  points; needed: >= 3",
+        "  used up",
+    ]
+    fallback = {"value": 2.5, "tier": "fallback", "explanation": {"reason": "no_model"}}
+    assert in_words(Item("line", 1), fallback) == "line 1: 2.5, by the fallback\n  no_model\n"
