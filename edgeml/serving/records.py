@@ -40,7 +40,7 @@ class _Records(msgspec.Struct):
 
 
 # Of a body that the engine has taken already: where each record begins and ends.
-_records_of = msgspec.json.Decoder(_Records).decode
+records_of = msgspec.json.Decoder(_Records).decode
 
 
 class Voice:
@@ -122,7 +122,7 @@ class Voice:
             written: The same, written down.
         """
         allowance = Allowance()
-        records = _records_of(body).records  # it was read once already, by a stricter reader
+        records = records_of(body).records  # it was read once already, by a stricter reader
         return [
             self._with_explanation(records[row], answer, written[at], allowance)
             for at, (row, answer) in enumerate(zip(envelope.rows, answers, strict=True))

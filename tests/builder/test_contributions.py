@@ -238,3 +238,12 @@ def test_work_is_bounded(penguins_bundle):
     assert 0 < STEPS - allowance.left < STEPS // 1000
     said = explain.of_record(record, answer, Allowance(left=10))
     assert said["contributions"] is None and "used up" in said["reason"]
+
+
+def test_explaining_counts_nothing_twice():
+    X, y = TABLES["iris"].data, TABLES["iris"].target
+    predictor, explain = explainer(LogisticRegression(max_iter=500).fit(X, y), X, y, unknown_fields="count")
+    record = dict(zip(predictor.schema.names, X[0].tolist(), strict=True)) | {"other": 1}
+    answer = predictor.predict(record)
+    assert explain.of_record(record, answer, Allowance())["of"] == answer.label
+    assert predictor.reader.unknown_counts() == {"other": 1}

@@ -1,6 +1,7 @@
 """``"explain": true`` over HTTP: the same answers in the same order, each with its reasons."""
 
 import json
+import random
 
 import pytest
 from serving.running import Running
@@ -9,6 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import edgeml
+from edgeml.errors import EdgemlError
+from edgeml.runtime.reader import RecordReader
+from edgeml.runtime.schema import Schema
+from edgeml.serving.records import records_of
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -95,6 +100,35 @@ def test_the_document_describes_it(service):
     assert {"rule", "contributions", "reason"} <= set(schemas["Explanation"]["properties"])
     names = [each["name"] for each in document["paths"]["/v1/predict"]["post"]["parameters"]]
     assert names == ["explain"]
+
+
+def test_whatever_body_is_taken_can_be_taken_apart():
+    schema = Schema.from_dict(
+        {
+            "features": [{"name": name, "kind": "text", "missing": "allow"} for name in ("t", "é")],
+            "unknown_fields": "count",
+        }
+    )
+    reader, rng = RecordReader(schema), random.Random(0)
+    frame, single = reader.new_frame(1), reader.new_frame(1)
+    records = '[{"t":"a\\n\\u00e9"},{"\\u00e9":null,"y":[1.5,{"a":-2e1}]},{"t":"ü"}]'
+    whole = f'{{"explain":true,"records":{records},"partial":true}}'
+    taken = 0
+    for _ in range(8_000):
+        body = bytearray(whole.encode())
+        for _ in range(rng.randrange(1, 4)):
+            at, marks = rng.randrange(len(body)), b'{}[]",:\\019eE+-. \nu\xc3'
+            body[at : at + rng.randrange(2)] = bytes([rng.choice(marks)] * rng.randrange(2))
+        try:
+            envelope = reader.read_json(frame, bytes(body))
+        except EdgemlError:
+            continue
+        found = records_of(bytes(body)).records
+        assert len(found) == envelope.n_records
+        for row in envelope.rows:
+            reader.read_json_record(single, bytes(found[row]))
+        taken += 1
+    assert taken > 300
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,15 @@ def test_records(pictures):
     assert answer["predictions"][0]["rule"] == "dark"
 
 
+def test_rules_over_pictures_are_explained_and_models_say_why_not(pictures):
+    dark = base64.b64encode(file_of(np.zeros((5, 5), np.uint8))).decode()
+    records = [{"image": TEXTS[0]}, {"image": dark}]
+    status, answer = post(pictures, "/v1/predict", {"records": records, "explain": True})
+    model, rule = (each["explanation"] for each in answer["predictions"])
+    assert status == 200 and model == {"contributions": None, "reason": "the model reads a picture"}
+    assert rule["rule"] == "dark" and list(rule["values"].values()) == [0.0]
+
+
 def test_lines(pictures):
     body = "\n".join(json.dumps({"image": each}) for each in [TEXTS[0], "?", TEXTS[1]])
     status, _, body = pictures.ask("POST", "/v1/predict", body, {"Content-Type": "application/x-ndjson"})
