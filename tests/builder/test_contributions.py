@@ -1,5 +1,6 @@
 """Contributions of built models: they add up to the score of the answer, and are whose they are said to be."""
 
+import io
 import math
 
 import numpy as np
@@ -27,6 +28,7 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import edgeml
+from edgeml.errors import BundleError
 from edgeml.runtime.explanation import Explainer
 from edgeml.runtime.explanation_budget import STEPS, Allowance
 from edgeml.runtime.predictor import Predictor
@@ -227,6 +229,26 @@ def test_without_counts_trees_are_not_explained(penguins_bundle):
     record, answer = next(pair for pair in answers if pair[1].tier == "model")
     said = Explainer(predictor).of_record(record, answer, Allowance())
     assert said["contributions"] is None and "build it again" in said["reason"]
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        np.ones(3, np.int32),
+        np.full(899, -1, np.int32),
+        np.ones(899),
+        np.ones((899, 1), np.int32),
+        np.empty(0, np.int32),
+    ],
+)
+def test_counts_that_do_not_fit_are_refused(penguins_bundle, counts):
+    known = np.load(io.BytesIO(penguins_bundle.members["kernel.counts.npy"]))
+    assert known.dtype == np.int32 and known.min() >= 0 and len(known) == 899
+    stream = io.BytesIO()
+    np.save(stream, counts)
+    members = dict(penguins_bundle.members) | {"kernel.counts.npy": stream.getvalue()}
+    with pytest.raises(BundleError, match=r"kernel\.counts\.npy"):
+        Predictor.from_bundle(edgeml.Bundle.create(penguins_bundle.config, members))
 
 
 def test_work_is_bounded(penguins_bundle):
