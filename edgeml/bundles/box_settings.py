@@ -1,4 +1,4 @@
-"""What the operator decides for bundles that are tried, for pulls, capture and alarms: ``settings.json`` of the store.
+"""What the operator decides of trials of bundles, pulls, capture, audits and alarms: ``settings.json`` of the store.
 
 1. Whoever tries or pulls a bundle reads it at that moment: a command and a running service never go by two numbers,
    and a change counts from the next bundle on, without a restart.
@@ -45,7 +45,14 @@ _NUMBERS = {
     "capture_boost": (1.0, 1e6),
     "false_alarm_days": (1.0, 36_500.0),
     "drift_min_effect": (0.0, 100.0),
+    "audit_share": (0.0, 1.0),
+    "audit_cpu_share": (0.001, 1.0),
+    "audit_tolerance": (0.0, 1e300),
 }
+# Settings that may be None: no limit, or what each bundle says.
+_OPTIONAL = ("pull_bytes_per_day", "audit_tolerance")
+# What is done with a rule that does not keep what it promises.
+REPORT, DISABLE = "report", "disable"
 # Lists, by name; what of one setting is said twice stands once.
 _LISTS = ("pull_registries", "capture_exclude", "capture_hash")
 MOST_FIELDS = 1000
@@ -72,6 +79,10 @@ class BoxSettings:
         capture_hash: Fields of which only a keyed hash is captured.
         false_alarm_days: At most one false alarm of drift on this box in so many days.
         drift_min_effect: Population stability index from which drift that is certain is an alarm.
+        audit_share: Share of the answers of rules that the model is asked about too, in the background; 0 for none.
+        audit_cpu_share: Share of one core that this may take.
+        audit_tolerance: Numbers that are this close agree; None for what each bundle says.
+        disable_rules: ``report`` says so where a rule does not keep what it promises, ``disable`` disables it too.
 
     Raises:
         ValueError: A value is none of these; the message names the setting.
@@ -92,18 +103,26 @@ class BoxSettings:
     capture_hash: tuple[str, ...] = ()
     false_alarm_days: float = 30.0
     drift_min_effect: float = 0.1
+    audit_share: float = 0.01
+    audit_cpu_share: float = 0.05
+    audit_tolerance: float | None = None
+    disable_rules: str = REPORT
 
     def __post_init__(self) -> None:
         for name, (least, most) in _WHOLE.items():
             value = getattr(self, name)
-            if name == "pull_bytes_per_day" and value is None:
+            if name in _OPTIONAL and value is None:
                 continue
             if type(value) is not int or not least <= value <= most:
                 raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
         for name, (shortest, longest) in _NUMBERS.items():
             value = getattr(self, name)
+            if name in _OPTIONAL and value is None:
+                continue
             if type(value) not in (int, float) or not math.isfinite(value) or not shortest <= value <= longest:
                 raise ValueError(f"{name} must be a number from {shortest:g} to {longest:g}, not {value!r}")
+        if self.disable_rules not in (REPORT, DISABLE):
+            raise ValueError(f"disable_rules must be {REPORT} or {DISABLE}, not {self.disable_rules!r}")
         if self.admission_load_seconds > self.admission_wall_seconds:
             raise ValueError(
                 f"admission_load_seconds ({self.admission_load_seconds:g}) must not be more than "

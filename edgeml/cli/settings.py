@@ -31,6 +31,10 @@ _SETTINGS = {
     "capture_size_per_day": "capture_bytes_per_day",
     "false_alarm_days": "false_alarm_days",
     "drift_min_effect": "drift_min_effect",
+    "audit": "audit_share",
+    "audit_cpu": "audit_cpu_share",
+    "audit_tolerance": "audit_tolerance",
+    "disable_rules": "disable_rules",
 }
 _REGISTRY = "Let the management plane name this registry, and no other that is not listed."
 
@@ -57,6 +61,13 @@ _REGISTRY = "Let the management plane name this registry, and no other that is n
 @click.option("--capture-open", multiple=True, metavar="FIELD", help="Keep this field as it is, again.")
 @click.option("--false-alarm-days", type=float, metavar="N", help="Raise at most one false alarm of drift in N days.")
 @click.option("--drift-min-effect", type=float, metavar="X", help="Raise none for drift below this PSI.")
+@click.option("--audit", type=float, metavar="SHARE", help="Ask the model about this share of rules' answers; 0: none.")
+@click.option("--audit-cpu", type=float, metavar="SHARE", help="Take at most this share of one core for that.")
+@click.option("--audit-tolerance", type=float, metavar="X", help="Numbers that are this close agree.")
+@click.option("--no-audit-tolerance", is_flag=True, help="Numbers agree as each bundle's model is usually off.")
+@click.option(
+    "--disable-rules", type=click.Choice(["report", "disable"]), help="What is done with a rule that is wrong."
+)
 @click.option("--defaults", is_flag=True, help="What is not named, from admission on: as on a new box.")
 @for_a_store
 def settings(
@@ -64,6 +75,7 @@ def settings(
     require_order: bool | None,
     allow_unsigned: bool | None,
     no_pull_budget: bool,
+    no_audit_tolerance: bool,
     pull_registry: tuple[str, ...],
     no_pull_registry: tuple[str, ...],
     capture_exclude: tuple[str, ...],
@@ -77,7 +89,7 @@ def settings(
     """Show what the operator has decided, or change it.
 
     What is said of admission and pulls counts for every command and for a running service, from the next bundle on;
-    what is said of capture, within a few seconds.
+    what is said of capture and audits, within a few seconds.
     """
     from edgeml.bundles.box_settings import BoxSettings, change_settings
 
@@ -86,6 +98,10 @@ def settings(
     changes: dict[str, Any] = {_SETTINGS[name]: value for name, value in named.items() if value is not None}
     if no_pull_budget:
         changes["pull_bytes_per_day"] = None
+    if no_audit_tolerance and named["audit_tolerance"] is not None:
+        raise click.UsageError("give --audit-tolerance X or --no-audit-tolerance, not both")
+    if no_audit_tolerance:
+        changes["audit_tolerance"] = None
     lists: dict[str, Any] = {
         "listed": pull_registry,
         "unlisted": no_pull_registry,
@@ -120,6 +136,7 @@ def settings(
         *capture_lines(granted),
         f"drift alarms    at most one false one in {granted.false_alarm_days:g} days, none below a PSI of "
         f"{granted.drift_min_effect:g}",
+        *audit_lines(granted),
     )
     tell(settings_document(state) | granted.to_dict(), as_json, *lines)
     if granted.capture_share and (unknown := unknown_fields(store, granted)):
@@ -142,6 +159,17 @@ def capture_lines(granted: BoxSettings) -> tuple[str, ...]:
     private = [f"{name} excluded" for name in granted.capture_exclude]
     private += [f"{name} hashed" for name in granted.capture_hash]
     return (f"capture         {how}", *([f"private fields  {', '.join(private)}"] if private else []))
+
+
+def audit_lines(granted: BoxSettings) -> tuple[str, str]:
+    """What the operator has decided of audits and of rules that are wrong, for people."""
+    how = "off"
+    if granted.audit_share:
+        how = f"{granted.audit_share:.3%} of the answers of rules, at most {granted.audit_cpu_share:.1%} of a core"
+        if granted.audit_tolerance is not None:
+            how += f"; numbers agree within {granted.audit_tolerance:g}"
+    wrong = "reported" if granted.disable_rules == "report" else "disabled until the next bundle"
+    return f"audits          {how}", f"wrong rules     {wrong}"
 
 
 def unknown_fields(store: Store, granted: BoxSettings) -> list[str]:
