@@ -37,6 +37,7 @@ class AnswerQuality:
         reference: The member ``quality`` of the bundle's ``reference.json``; None where it has none.
 
     Attributes:
+        reference: The member ``quality`` of the bundle's ``reference.json``; None where it has none.
         bundle: The first four bytes of the bundle's digest, as ids have them.
         counters: What the answers say, and who writes their ids.
         feedback: What labels say.
@@ -47,7 +48,7 @@ class AnswerQuality:
 
     def __init__(self, predictor: Predictor | TensorPredictor, reference: Mapping[str, Any] | None = None) -> None:
         self._predictor = predictor
-        self._reference = reference
+        self.reference = reference
         self.feedback = FeedbackCounts()
         labels: tuple[Label, ...] = ()
         rules: list[str] = []
@@ -84,7 +85,7 @@ class AnswerQuality:
 
     def afresh(self) -> AnswerQuality:
         """The same bundle, with nothing counted yet."""
-        return AnswerQuality(self._predictor, self._reference)
+        return AnswerQuality(self._predictor, self.reference)
 
     def observe_batch(self, answers: PredictionBatch) -> None:
         """Counts the answers of a batch."""

@@ -3,16 +3,18 @@
 Here, and not in the Predictor, is the place of everything that needs a clock or a state: latency per tier, the tally of
 a trial, and who is with the model for how long; deadlines, circuit breaker, experiment and capture hang onto the
 same two points, before and after ``_ask``. Drift alone is counted by the Predictor, which has the typed values.
+Answers of rules that are drawn for an audit are handed to the ``Auditor`` once they are counted.
 
 An Engine belongs to one bundle for ever. What is exchanged when another bundle takes over is the Engine, as one
-reference; a request takes it once and keeps to it, so that no answer is ever mixed from two bundles.
+reference; a request takes it once and keeps to it, so that no answer is ever mixed from two bundles. Where rules are
+disabled, the Predictor is exchanged within the Engine in the same way.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import get_ident
 from typing import Any
 
@@ -20,14 +22,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeml.errors import RequestError, SchemaError
+from edgeml.monitor.capture_policy import Sampler
 from edgeml.monitor.drift import DriftMonitor
 from edgeml.monitor.latency import LatencyMonitor
 from edgeml.monitor.tally import Tally
 from edgeml.monitor.validation import Validation
 from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.answer_tensors import OF_A_BARE_MODEL, Inference, feature_columns, inference
+from edgeml.runtime.asked import BY_NUMBERS, Way, of_body, of_columns, of_line, of_many, of_matrix, of_record, of_row
+from edgeml.runtime.auditor import Auditor, Audits
 from edgeml.runtime.fallback import is_invalid
 from edgeml.runtime.golden import GoldenReport
+from edgeml.runtime.live_rules import without_rules
 from edgeml.runtime.no_model import NO_MODEL
 from edgeml.runtime.prediction import FALLBACK, MODEL, TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
@@ -59,7 +65,12 @@ class Engine:
         clock: Nanoseconds.
 
     Attributes:
-        predictor: Who answers.
+        predictor: Who answers; without the rules that are disabled.
+        whole: The same with all of them.
+        disabled: Ids of the rules that are disabled, in the order of the bundle.
+        audits: What audits say of it; None where it takes tensors.
+        auditor: Who audits, and ...
+        sampler: ... who draws for that, as the auditor says; None where nothing is audited.
         latency: Histograms per tier; a batch counts once for each record, with the batch's time divided evenly.
         tally: Counters of a trial.
         drift: Counters of records and answers; None where the bundle has no drift reference.
@@ -80,7 +91,8 @@ class Engine:
         card: bytes = b"",
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        self.predictor = predictor
+        self.predictor = self.whole = predictor
+        self.disabled: tuple[str, ...] = ()
         self.latency = latency if latency is not None else LatencyMonitor()
         self.tally = tally if tally is not None else Tally()
         self.drift = drift
@@ -94,6 +106,9 @@ class Engine:
         self.validation = Validation()
         self.birth = next(_births)
         self.card = card
+        self.auditor: Auditor | None = None
+        self.sampler: Sampler | None = None
+        self.audits = Audits(predictor, self.quality.reference) if isinstance(predictor, Predictor) else None
         self._clock = clock
         # Thread -> until when its question may be with the predictor, without the patience that each question gets.
         self._asking: dict[int, int] = {}
@@ -118,6 +133,23 @@ class Engine:
         """Why the bundle's model was left out, so that rules and fallback answer alone; empty where it was not."""
         return "" if isinstance(self.predictor, TensorPredictor) else self.predictor.degraded
 
+    def disable(self, rules: Collection[str]) -> None:
+        """Lets the rules answer as if some of them were absent; what is being answered keeps to what it took.
+
+        Args:
+            rules: Ids of all that are to be disabled from now on; those that the bundle does not have are passed over.
+
+        Raises:
+            RuleError: The others cannot be compiled.
+        """
+        whole = self.whole
+        if isinstance(whole, TensorPredictor) or whole.rules is None:
+            return
+        disabled = tuple(rule.id for rule in whole.rules.rules if rule.id in rules)
+        if disabled != self.disabled:
+            self.predictor = without_rules(whole, disabled)
+            self.disabled = disabled
+
     def stuck_s(self) -> float:
         """For how many seconds a question has been with the predictor beyond ``ROW_NS`` for each of its rows.
 
@@ -128,9 +160,12 @@ class Engine:
         return 0.0 if due is None else max(0, self._clock() - due) / 1e9
 
     def golden_check(self) -> GoldenReport:
-        """Asks the golden rows again; see ``Predictor.golden_check``. One that hangs is seen as stuck."""
+        """Asks the golden rows again; see ``Predictor.golden_check``. One that hangs is seen as stuck.
+
+        They are those of the whole bundle, so rules that are disabled answer theirs all the same.
+        """
         rows = GOLDEN_ROWS * len(self.predictor.golden)
-        report: GoldenReport = self._ask(lambda own: own.golden_check(), self.predictor, rows, counts=False)[0]
+        report: GoldenReport = self._ask(lambda own: own.golden_check(), self.whole, rows, counts=False)[0]
         return report
 
     def counters(self, *, rss_bytes: int = 0) -> dict[str, Any]:
@@ -152,30 +187,32 @@ class Engine:
             "capture": {},
             "quality": self.quality.document() if isinstance(self.predictor, Predictor) else None,
             "drift": None if self.drift is None else self.drift.document(),
+            "audit": {} if self.audits is None else self.audits.counts.document(),
         }
 
     @property
-    def seen(self) -> tuple[int, int]:
-        """Answers and refused questions so far: where neither has changed, ``watched`` has not either."""
-        return sum(self.latency.histogram(tier).count for tier in TIERS), self.validation.count
+    def seen(self) -> tuple[int, int, int]:
+        """Answers, refused questions and audits so far: where none has changed, ``watched`` has not either."""
+        audited = 0 if self.audits is None else self.audits.counts.seen
+        return sum(self.latency.histogram(tier).count for tier in TIERS), self.validation.count, audited
 
     def predict(self, record: Mapping[str, Any]) -> Prediction:
         """Answers one record; see ``Predictor.predict``."""
-        return self._seen(*self._ask(self._records().predict, record))
+        return self._seen(*self._ask(self._records().predict, record), of_record, record)
 
     def predict_json_record(self, line: bytes) -> Prediction:
         """Answers one JSON object; see ``Predictor.predict_json_record``."""
-        return self._seen(*self._ask(self._records().predict_json_record, line))
+        return self._seen(*self._ask(self._records().predict_json_record, line), of_line, line)
 
     def predict_row(self, matrix: NDArray[Any]) -> Prediction:
         """Answers one record given as an array [1, d]; see ``Predictor.predict_row``."""
-        return self._seen(*self._ask(self._records().predict_row, matrix))
+        return self._seen(*self._ask(self._records().predict_row, matrix), of_row, matrix)
 
     def predict_json_row(self, numbers: bytes, *, single: bool) -> Prediction | None:
         """Answers one record given as a flat JSON array of numbers; see ``Predictor.predict_json_row``."""
         predictor = self._records()
         answer, elapsed = self._ask(lambda given: predictor.predict_json_row(given, single=single), numbers)
-        return None if answer is None else self._seen(answer, elapsed)
+        return None if answer is None else self._seen(answer, elapsed, BY_NUMBERS[single], numbers)
 
     def predict_json(self, body: bytes) -> tuple[Envelope, Sequence[Prediction]]:
         """Answers the body of a records request; see ``Predictor.predict_json``."""
@@ -185,19 +222,24 @@ class Engine:
         self._observe(answers, elapsed)
         if envelope.violations:
             self.validation.refused(envelope.violations)
+        sampler = self.sampler
+        if sampler is not None:
+            sampler.left -= len(answers)
+            if sampler.left < 0:
+                self._audit(sampler, answers, of_body, (body, [each.row for each in envelope.violations]))
         return envelope, answers
 
     def predict_many(self, records: Any) -> Sequence[Prediction]:
         """Answers many records; see ``Predictor.predict_many``."""
-        return self._timed(self._records().predict_many, records, _length(records))
+        return self._timed(self._records().predict_many, records, _length(records), of_many)
 
     def predict_columns(self, columns: Mapping[str, ArrayLike]) -> Sequence[Prediction]:
         """Answers records given by columns; see ``Predictor.predict_columns``."""
-        return self._timed(self._records().predict_columns, columns, _longest(columns))
+        return self._timed(self._records().predict_columns, columns, _longest(columns), of_columns)
 
     def predict_matrix(self, matrix: NDArray[Any]) -> Sequence[Prediction]:
         """Answers records given as an array; see ``Predictor.predict_matrix``."""
-        return self._timed(self._records().predict_matrix, matrix, _length(matrix))
+        return self._timed(self._records().predict_matrix, matrix, _length(matrix), of_matrix)
 
     def infer(self, tensors: Mapping[str, NDArray[Any]]) -> Inference:
         """Answers an inference request of the Open Inference Protocol.
@@ -257,19 +299,37 @@ class Engine:
             del self._asking[me]
         return answer, self._clock() - start
 
-    def _timed(self, answer: Callable[[Any], Sequence[Prediction]], records: Any, rows: int) -> Sequence[Prediction]:
+    def _timed(
+        self, answer: Callable[[Any], Sequence[Prediction]], records: Any, rows: int, way: Way
+    ) -> Sequence[Prediction]:
+        answers: Sequence[Prediction]
         answers, elapsed = self._ask(answer, records, rows)
         self._observe(answers, elapsed)
-        checked: Sequence[Prediction] = answers
-        return checked
+        sampler = self.sampler
+        if sampler is not None:
+            sampler.left -= len(answers)
+            if sampler.left < 0:
+                self._audit(sampler, answers, way, records)
+        return answers
 
-    def _seen(self, answer: Prediction, elapsed_ns: int) -> Prediction:
+    def _audit(self, sampler: Sampler, answers: Sequence[Prediction], way: Way, question: Any) -> None:
+        """Draws among answers whose number was taken off."""
+        if self.auditor is not None and self.audits is not None:
+            self.auditor.take(sampler, self.audits, answers, way, question)
+
+    def _seen(self, answer: Prediction, elapsed_ns: int, way: Way | None = None, question: Any = None) -> Prediction:
+        """Counts an answer. Without a way, whoever asks draws for the audits himself."""
         self._record[answer.tier](elapsed_ns)
         if elapsed_ns > self._deadline_ns:
             self.tally.missed()
         self._count_quality(answer)
         if answer.degraded:
             self._fell_back(answer.reason)
+        sampler = self.sampler
+        if sampler is not None and way is not None:
+            sampler.left -= 1
+            if sampler.left < 0:
+                self._audit(sampler, (answer,), way, question)
         return answer
 
     def _fell_back(self, reason: str | None) -> None:

@@ -52,13 +52,21 @@ class Capturing:
     Args:
         root: Folder of the store; None captures nothing.
         say: Told what people should read, a line each.
+        told: Told the settings of the store, at first and where they have changed; not while they cannot be read.
 
     Attributes:
         sampler: Who chooses. It is replaced as a whole: who takes off asks the same one, and gives it to ``take``.
     """
 
-    def __init__(self, root: Path | None = None, *, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        say: Callable[[str], None] | None = None,
+        told: Callable[[BoxSettings], None] = lambda settings: None,
+    ) -> None:
         self._root = root
+        self._told_settings = told
         self._say = say or (lambda line: print(line, file=sys.stderr, flush=True))
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -163,7 +171,9 @@ class Capturing:
     def _follow(self, root: Path) -> None:
         self._refused = ""
         try:
-            policy = capture_policy(BoxSettings.read(root))
+            settings = BoxSettings.read(root)
+            self._told_settings(settings)
+            policy = capture_policy(settings)
             key = capture_key(root) if policy is not None and policy.hashed else b""
         except (EdgemlError, OSError, ValueError) as error:
             self._refused = f"nothing is captured: {error}"

@@ -21,6 +21,7 @@ from weakref import WeakSet
 import msgspec
 
 from edgeml.errors import RequestError
+from edgeml.runtime.auditor import Auditor
 from edgeml.runtime.engine import Engine
 from edgeml.serving.bodies import is_ndjson, read_body, wants_explanations
 from edgeml.serving.capturing import Capturing, Tap
@@ -63,6 +64,7 @@ class DataPlane:
         pages: Makes what answers the routes that are not hot; called with the first such request.
         limits: What one request may cost.
         capturing: Where the answers and labels are offered; None captures nothing.
+        auditor: Who audits the answers of rules; None audits nothing.
 
     Attributes:
         shown: What answers now.
@@ -70,6 +72,7 @@ class DataPlane:
         stopping: True once the service is about to end: it is not ready, and closes each connection with an answer.
         labels: Who takes the labels that come for answers.
         capturing: What is kept of the traffic.
+        auditor: Who audits the answers of rules.
         asked: Number of requests so far, roughly: threads may lose a count. Only its change is of interest.
     """
 
@@ -80,9 +83,11 @@ class DataPlane:
         pages: Callable[[DataPlane], Handler],
         limits: Limits | None = None,
         capturing: Capturing | None = None,
+        auditor: Auditor | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.capturing = capturing if capturing is not None else Capturing()
+        self.auditor = auditor if auditor is not None else Auditor()
         self.stopping = False
         self.asked = 0
         self._make_pages = pages
@@ -125,6 +130,7 @@ class DataPlane:
         degraded = {name: engine.degraded for name, engine in sorted(engines.items()) if engine.degraded}
         ready = {"live": True, "ready": True} | ({"degraded": degraded} if degraded else {})
         self.shown = Shown(dict(engines), dict(reasons), paths, _encode(ready))
+        self.auditor.watch(engines.values())
 
     @contextmanager
     def holding(self, model: str) -> Iterator[None]:

@@ -55,6 +55,7 @@ class Order:
         reason: Why nothing can answer, or why the model is left out.
         peak_bytes: Memory that loading takes, in bytes; 0 where nobody measured.
         without_model: Whether rules and fallback are to answer alone: nothing of the model may be loaded.
+        disabled_rules: Ids of rules that must not answer.
     """
 
     model: str
@@ -64,11 +65,13 @@ class Order:
     reason: str = ""
     peak_bytes: int = 0
     without_model: bool = False
+    disabled_rules: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Order:
         """Reads one order of a supervisor's message; what a newer one says besides is ignored."""
-        return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name in document})
+        known = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
+        return cls(**known | {"disabled_rules": tuple(map(str, known.get("disabled_rules", ())))})
 
 
 @contextmanager
@@ -119,6 +122,8 @@ class Lineup:
         # By model, of those that have nothing in ``_serving``: the digest, and who answers.
         self._degraded: dict[str, tuple[str, Engine]] = {}
         self._reasons: dict[str, str] = {}
+        # Rules that must not answer, by hex digest, as they were ordered last.
+        self._left_out: dict[str, tuple[str, ...]] = {}
         self.orders: tuple[Order, ...] = ()
         self.loading: tuple[str, float] | None = None
 
@@ -148,14 +153,16 @@ class Lineup:
         Returns:
             By model: ``digest`` that answers now (or None), ``reason``, and ``degraded`` where only its rules and its
             fallback do; where the order could not be followed ``failed`` (its digest), ``fault`` (``bundle`` or
-            ``box``) and ``without_model`` as ordered; where it was, ``seconds`` and ``warm``.
+            ``box``) and ``without_model`` as ordered; where it was, ``seconds`` and ``warm``. ``disabled_rules`` of
+            what answers, where there are any.
         """
         self.orders = tuple(orders)
+        self._left_out |= {order.digest: order.disabled_rules for order in orders if order.digest is not None}
         wanted = {order.model for order in orders}
         for model in {*self._serving, *self._degraded} - wanted:
             self._let_go(model)
         with _giving_way():
-            report = {order.model: self._follow(order) for order in orders}
+            report = {order.model: self._follow(order) | self._disabled(order.model) for order in orders}
         self._show()
         self._drop_spares()
         return report
@@ -170,6 +177,7 @@ class Lineup:
         if order.without_model:
             return self._degrade(order)
         if self._serving.get(model) == digest:
+            self._loaded[digest].disable(order.disabled_rules)
             return {"digest": digest, "reason": "", "seconds": 0.0, "warm": True}
         start = time.monotonic()
         warm = digest in self._loaded
@@ -179,6 +187,7 @@ class Lineup:
             elif order.trial:
                 # A trial begins at nought, also for a bundle that has answered before.
                 self._loaded[digest] = _afresh(self._loaded[digest])
+            self._loaded[digest].disable(order.disabled_rules)
         except Exception as error:
             # A loader's own mistake counts as the bundle's fault: it is this bundle that brings it out.
             box = is_the_box(error)
@@ -213,6 +222,8 @@ class Lineup:
             self._let_go(model)
             self._degraded[model] = digest, made
             self._show()
+        else:
+            known[1].disable(order.disabled_rules)
         return {"reason": reason} | self._answers(model)
 
     def _answers(self, model: str) -> dict[str, Any]:
@@ -220,6 +231,11 @@ class Lineup:
         if degraded is not None:
             return {"digest": degraded[0], "degraded": True}
         return {"digest": self._serving.get(model)}
+
+    def _disabled(self, model: str) -> dict[str, Any]:
+        digest = self._serving.get(model)
+        engine = self._loaded[digest] if digest is not None else self._degraded.get(model, (None, None))[1]
+        return {"disabled_rules": list(engine.disabled)} if engine is not None and engine.disabled else {}
 
     def _let_go(self, model: str) -> None:
         self._serving.pop(model, None)
@@ -263,7 +279,9 @@ class Lineup:
         self._begins(digest)
         try:
             bundle = self._read(digest)
-            return self._make_degraded(bundle, without_model) if without_model else self._make(bundle)
+            engine = self._make_degraded(bundle, without_model) if without_model else self._make(bundle)
+            engine.disable(self._left_out.get(digest, ()))
+            return engine
         finally:
             self.loading = None
 
@@ -282,12 +300,17 @@ class Lineup:
             kept |= {order.previous for order in self.orders if order.previous is not None}
         for digest in [digest for digest in self._loaded if digest not in kept]:
             del self._loaded[digest]
+        self._left_out = {digest: rules for digest, rules in self._left_out.items() if rules and digest in self._known}
+
+    @property
+    def _known(self) -> set[str]:
+        return {*self._loaded, *(digest for digest, _ in self._degraded.values())}
 
 
 def _afresh(engine: Engine) -> Engine:
     """The same bundle on a new trial: nothing is tallied yet. Drift goes on being counted since it was loaded."""
     return Engine(
-        engine.predictor,
+        engine.whole,
         tally=Tally(engine.tally.deadline_ns),
         drift=engine.drift,
         quality=engine.quality.afresh(),

@@ -111,6 +111,8 @@ class Pages:
             rules = predictor.rules.rules if predictor.rules is not None else ()
             shown["labels"] = list(predictor.labels)
             shown["rules"] = [rule.id for rule in rules]
+            if engine.disabled:
+                shown["disabled_rules"] = list(engine.disabled)
         return _json(shown)
 
     def card(self, _environ: Environ, name: str) -> Answer:
@@ -199,6 +201,7 @@ def _stats(engine: Engine) -> dict[str, Any]:
         "bundle": predictor.digest,
         "latency": engine.latency.summary(),
         "unknown_fields": unknown,
+        **({"audits": engine.audits.counts.document()} if engine.audits is not None and engine.audits.wanted else {}),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeml.bundles import Bundle
 from edgeml.monitor.tally import Tally
 from edgeml.runtime.answer_quality import AnswerQuality
+from edgeml.runtime.auditor import Auditor
 from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_of, predictor_without_model
@@ -34,14 +35,15 @@ def make_data_plane(bundle: Bundle, limits: Limits) -> DataPlane:
     return DataPlane({engine.name: engine}, pages=_pages, limits=limits)
 
 
-def make_empty_plane(limits: Limits, capturing: Capturing | None = None) -> DataPlane:
+def make_empty_plane(limits: Limits, capturing: Capturing | None = None, auditor: Auditor | None = None) -> DataPlane:
     """A data plane that shows nothing yet.
 
     Args:
         limits: What one request may cost.
         capturing: Where answers and labels are offered.
+        auditor: Who audits the answers of rules.
     """
-    return DataPlane({}, pages=_pages, limits=limits, capturing=capturing)
+    return DataPlane({}, pages=_pages, limits=limits, capturing=capturing, auditor=auditor)
 
 
 def _pages(plane: DataPlane) -> Handler:

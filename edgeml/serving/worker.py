@@ -10,7 +10,7 @@
 4. If the supervisor goes, it serves on, and offers itself to the next one, with the socket; also while it loads.
 5. While a bundle is on trial its golden rows are asked again once a minute, beside everything else: slow ones are
    no silence.
-6. What it keeps of its traffic (``capturing``) is written down before it ends.
+6. What it keeps of its traffic (``capturing``) is written down before it ends. Audits that wait then are dropped.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from edgeml.bundles.disk import SYSTEM
 from edgeml.bundles.journal import Journal
 from edgeml.bundles.store import Store
 from edgeml.monitor.link import Link, fits, reach
+from edgeml.runtime.auditor import Auditor
 from edgeml.serving.capturing import Capturing
 from edgeml.serving.data_plane import DataPlane
 from edgeml.serving.faults import is_the_box
@@ -63,8 +64,12 @@ def work(root: Path, listener: Listener, limits: Limits) -> int:
             raise OSError(f"another worker serves from {root}")
         with suppress(OSError):  # a full disk: only a later supervisor that finds this process deaf would miss it
             (root / LOCK).write_text(str(os.getpid()))
-        capturing = Capturing(root)
-        plane = make_empty_plane(limits, capturing)
+        auditor = Auditor()
+        capturing = Capturing(
+            root,
+            told=lambda granted: auditor.follow(granted.audit_share, granted.audit_cpu_share, granted.audit_tolerance),
+        )
+        plane = make_empty_plane(limits, capturing, auditor)
         store = Store(root, journal=Journal(None))
         lineup = Lineup(
             store.read_bundle,
@@ -80,6 +85,7 @@ def work(root: Path, listener: Listener, limits: Limits) -> int:
             status = serve(plane, listener, ready=lambda: None)
         finally:
             capturing.end()
+            auditor.end()
         worker.tell_watched()
         return status
 
