@@ -110,6 +110,7 @@ class Answered:
         unknown: Unknown fields that were passed over, by name.
         capture: Records captured and dropped, labels joined.
         quality: See ``quality``; None where nobody counts it.
+        audit: See ``audit_counts``; empty where nobody audits.
     """
 
     latency: Mapping[str, Histogram] = field(default_factory=dict)
@@ -118,6 +119,7 @@ class Answered:
     unknown: Mapping[str, int] = field(default_factory=dict)
     capture: Mapping[str, int] = field(default_factory=dict)
     quality: Quality | None = None
+    audit: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Answered:
@@ -139,6 +141,8 @@ class Answered:
                 _counts_of(document["unknown"]),
                 _counts_of(document["capture"]),
                 None if document["quality"] is None else Quality.from_document(document["quality"]),
+                # What an older edgeml has kept, or counts, has none.
+                _audits_of(document.get("audit", {})),
             )
         except (KeyError, TypeError, AttributeError, binascii.Error) as error:
             raise ValueError(f"answers: {error!r}") from error
@@ -152,6 +156,7 @@ class Answered:
             "unknown": self.unknown,
             "capture": self.capture,
             "quality": None if self.quality is None else self.quality.to_document(),
+            "audit": self.audit,
         }
 
     def __add__(self, other: Answered) -> Answered:
@@ -172,6 +177,7 @@ class Answered:
             else self.quality
             if other.quality is None
             else self.quality.add(other.quality),
+            added(self.audit, other.audit),
         )
 
     def is_behind(self, other: Answered) -> bool:
@@ -268,6 +274,16 @@ def _counts_of(document: Any) -> dict[str, Any]:
         elif type(value) not in (int, float) or value < 0:
             raise ValueError(f"{key!r} is a count, not {value!r}")
     return document
+
+
+def _audits_of(document: Any) -> dict[str, Any]:
+    """Counts of audits: pairs [audited, agreed] by tier and by rule."""
+    counts = _counts_of(document)
+    for name in ("tiers", "rules"):
+        for key, pair in counts.get(name, {}).items():
+            if len(pair) != 2 or not all(type(each) is int for each in pair) or not 0 <= pair[1] <= pair[0]:
+                raise ValueError(f"audits of {key!r} are [audited, agreed], not {pair!r}")
+    return counts
 
 
 def _unpacked(data: bytes) -> bytes:

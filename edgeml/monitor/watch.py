@@ -23,6 +23,9 @@ from edgeml.monitor.counted import Answered, DriftCounts, Total
 from edgeml.monitor.drift_evidence import DriftEvidence
 from edgeml.monitor.drift_layout import Column, Layout
 from edgeml.monitor.objectives import Objectives
+from edgeml.monitor.rule_promises import RulePromise
+from edgeml.monitor.rule_report import audited_rules, labelled_rules
+from edgeml.monitor.rule_watch import RuleFinding, RuleWatch
 from edgeml.monitor.windows import SubWindows
 
 LOOK_S = 5.0
@@ -40,10 +43,12 @@ class WatchSettings:
     Attributes:
         budget: How often it may raise a false alarm.
         min_effect: Population stability index from which a certain change is an alarm.
+        disables: Whether a rule that does not keep what it promises is disabled.
     """
 
     budget: FalseAlarmBudget = FalseAlarmBudget()
     min_effect: float = MIN_EFFECT
+    disables: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class WatchEvent:
     """Something that people should know.
 
     Attributes:
-        kind: ``drift`` or ``objective``.
-        subject: Name of the column or objective.
+        kind: ``drift``, ``objective`` or ``rule``.
+        subject: Name of the column or objective, or id of the rule.
         text: A sentence.
     """
 
@@ -75,6 +80,7 @@ class Watch:
         layout: Its columns; None where it has no drift reference.
         slo: Its objectives.
         settings: How the box is watched.
+        promises: What its rules promise.
         clock: Seconds of CLOCK_MONOTONIC.
 
     Attributes:
@@ -87,6 +93,7 @@ class Watch:
         alarms: The alarms that have not ended.
         findings: What each watched column shows, by name.
         objectives: Its error budgets.
+        rules: Its rules.
         pending: Whether counts have come that nobody has looked at.
         settings: How the box is watched; may be replaced.
         capture_failure: Why what was captured last could not be kept; empty where it could.
@@ -100,6 +107,7 @@ class Watch:
         slo: Mapping[str, float],
         settings: WatchSettings,
         *,
+        promises: Sequence[RulePromise] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.digest = digest
@@ -128,6 +136,7 @@ class Watch:
         self.objectives = Objectives(slo)
         self._levels = {name: "ok" for name in self.objectives.limits}
         self.traffic = EventRing(_HOUR_S, _MINUTE_S)
+        self.rules = RuleWatch(promises)
 
     @property
     def watched_columns(self) -> int:
@@ -160,7 +169,10 @@ class Watch:
         self.since = self.since or now
         self.capture_failure = str(document.get("capture_failure", ""))
         self.changed = True
-        events = self._observe(before, self.answered.now, now)
+        answered = self.answered.now
+        events = self._observe(before, answered, now)
+        found = self.rules.look(labelled_rules(answered), audited_rules(answered), now)
+        events += [WatchEvent("rule", each.rule, each.text) for each in found]
         if counted is not None and drift is not None and self.drift.take(f"{life}.{int(drift['birth'])}", counted):
             total = self.drift.now
             closed = self.windows.read(total.counts, total.rows, self._clock())
@@ -168,6 +180,10 @@ class Watch:
                 self._marks.append(self._mark())
             events += self._look(columns, now, closed=closed)
         return events
+
+    def wrong_rules(self) -> dict[str, RuleFinding]:
+        """Rules that should not answer any more, by id; see ``RuleWatch.wrong``."""
+        return self.rules.wrong(labelled_rules(self.answered.now)) if self.rules.findings else {}
 
     def look_again(self, now: float, *, columns: int) -> list[WatchEvent]:
         """Looks at what came too soon after the last look, where its time has come.
@@ -311,6 +327,7 @@ class Watch:
             "alarms": self.alarms.to_document(),
             "objectives": self.objectives.to_document(),
             "traffic": self.traffic.to_document(),
+            "rules": self.rules.to_document(),
         }
 
     def restore(self, document: Mapping[str, Any]) -> None:
@@ -335,13 +352,15 @@ class Watch:
             objectives, traffic = Objectives(self.objectives.limits), EventRing(_HOUR_S, _MINUTE_S)
             objectives.restore(document["objectives"])
             traffic.restore(document["traffic"])
+            rules = RuleWatch(self.rules.promises)
+            rules.restore(document.get("rules", []))  # an older edgeml kept none
             since = float(document["since"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{error!r} is missing or of another type") from error
         if not 0 <= since < math.inf:
             raise ValueError(f"since is a time, not {since}")
         self.answered, self.drift, self.windows, self.alarms = answered, drift, windows, alarms
-        self.objectives, self.traffic, self.since = objectives, traffic, since
+        self.objectives, self.traffic, self.since, self.rules = objectives, traffic, since, rules
         self._marks = deque([self._mark()], maxlen=self.windows.kept + 1)
 
     @property

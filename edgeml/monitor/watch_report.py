@@ -26,6 +26,7 @@ from edgeml.monitor.drift_layout import Column
 from edgeml.monitor.findings import FieldReference, FieldSeen, Finding, find
 from edgeml.monitor.latency import distribution, figures
 from edgeml.monitor.quality_report import quality_report
+from edgeml.monitor.rule_report import rule_report
 from edgeml.monitor.watch import ORDERED, Watch
 
 # Sub-windows that differ so much more than independent rows would are no longer evidence by themselves.
@@ -41,6 +42,7 @@ def watch_report(
     budget_days: float | None,
     schema: Mapping[str, Any],
     reference: Mapping[str, Any],
+    switched: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Says what is known of a bundle.
 
@@ -51,6 +53,7 @@ def watch_report(
         budget_days: Days in which the box may raise one false alarm; None where the budget is one of rows.
         schema: The config's ``schema``.
         reference: Its ``reference.json``; empty where it has none.
+        switched: What was decided of its rules, by id.
 
     Returns:
         JSON types; docs/watching.md describes them.
@@ -77,6 +80,7 @@ def watch_report(
         "objectives": [each.to_dict() for each in watch.objectives.standings(now)],
         "drift": _drift(watch, columns, budget_days),
         "quality": {} if answered.quality is None else quality_report(reference.get("quality"), answered.quality),
+        "rules": rule_report(watch.rules, answered, switched),
         "validation": {
             "findings": [each.to_dict() for each in findings_of(watch, schema, reference)],
             "fields": answered.validation.get("fields", {}),
