@@ -12,7 +12,7 @@ class Event:
     Attributes:
         kind: ``installed``, ``activated``, ``confirmed``, ``rejected``, ``rolled_back``, ``denied``, ``allowed``,
             ``removed``, ``tried``, ``withdrawn``, ``died``, ``abandoned``, ``keyring``, ``settings``, ``capture``,
-            ``drift``, ``objective``, ``watch`` or ``recovered``.
+            ``drift``, ``objective``, ``rule``, ``watch`` or ``recovered``.
         model: Name of the model; empty where none is concerned.
         digest: Hex digest concerned; empty where there is none.
         reason: A sentence for people.

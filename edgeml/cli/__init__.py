@@ -64,6 +64,7 @@ COMMANDS = {
     "doctor": Lazy("edgeml.cli.doctor", "Look for what could endanger a promise."),
     "gc": Lazy("edgeml.cli.store", "Remove old bundles and blobs that nothing needs."),
     "settings": Lazy("edgeml.cli.settings", "Show or change what the operator decides."),
+    "rules": Lazy("edgeml.cli.rules", "Disable or enable rules on this box."),
     "capture": Lazy("edgeml.cli.capture", "Export or clear the records that were captured."),
     "trust": Lazy("edgeml.cli.trust", "Give the box the successor of its keyring."),
     "order": Lazy("edgeml.cli.trust", "Make or show a signed order."),

@@ -1,4 +1,4 @@
-"""``edgeml rules``: looking at a file of rules before a bundle is built of it.
+"""``edgeml rules``: looking at a file of rules before a bundle is built of it; rules of a box are in ``rule_switch``.
 
 All commands need to know what a record looks like: from a bundle, from a schema, or read off data.
 """
@@ -16,6 +16,7 @@ import click
 
 from edgeml.cli import printable
 from edgeml.cli.box import for_machines, tell
+from edgeml.cli.rule_switch import disable, enable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +32,14 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @click.group()
 def rules() -> None:
-    """Check, lay out, explain and test a file of rules."""
+    """Check, lay out, explain and test a file of rules; disable and enable those of a box.
+
+    'edgeml quality' shows how each rule of a box does.
+    """
+
+
+rules.add_command(disable)
+rules.add_command(enable)
 
 
 @dataclass(frozen=True)

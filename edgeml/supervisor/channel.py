@@ -57,6 +57,18 @@ def acknowledge(
     return _ask(root, {"kind": "acknowledge", "model": model, "column": column, "who": who}, timeout_s)
 
 
+def switch_rule(
+    root: Path, model: str, rule: str, *, disabled: bool, reason: str = "", who: str = "cli", timeout_s: float = 15.0
+) -> dict[str, Any] | None:
+    """Tells a running supervisor that a rule must not answer, or may again; see ``RuleGuard.switch``.
+
+    Returns:
+        Its answer, or ``{"error": ...}`` where it refuses; None where none runs.
+    """
+    asked = {"kind": "rule", "model": model, "rule": rule, "disabled": disabled, "reason": reason, "who": who}
+    return _ask(root, asked, timeout_s)
+
+
 def _ask(root: Path, document: dict[str, Any], timeout_s: float) -> dict[str, Any] | None:
     try:
         link = reach(root, timeout_s=timeout_s)

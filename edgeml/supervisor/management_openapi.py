@@ -126,6 +126,10 @@ def _schemas() -> dict[str, Any]:
         "Rollback": _object({"to": _TEXT, "from": _TEXT, "reason": _TEXT}, needed=False),
         "Pull": _object({"from": _TEXT}),
         "Column": _object({"column": _TEXT}),
+        "Rule": _object({"rule": _TEXT, "reason": _TEXT}, needed=False),
+        "Switched": _object(
+            {name: _TEXT for name in ("model", "bundle", "rule", "failure")} | {"disabled": _FLAG, "followed": _FLAG}
+        ),
         "Panels": _object({"model": _TEXT, "have": _TEXT, "panels": {"type": "object", "additionalProperties": _TEXT}}),
         "Problem": _object({"error": _TEXT, "code": _TEXT}) | {"additionalProperties": True},
         "OciProblem": _object({"errors": _list(_object({"code": _TEXT, "message": _TEXT}))}),

@@ -48,6 +48,8 @@ MANAGEMENT_ROUTES = tuple(
         ("GET", f"{_MODEL}/card", "releases.card", "read", "The model card, Markdown; ?digest= of another release."),
         ("GET", f"{_MODEL}/watch", "watch.report", "read", "Traffic, latency, drift, quality, findings.", "Any"),
         ("POST", f"{_MODEL}/drift/acknowledge", "watch.acknowledge", "release", "An alarm was seen.", "Any", "Column"),
+        ("POST", f"{_MODEL}/rules/disable", "watch.disable_rule", "release", "A rule is wrong.", "Switched", "Rule"),
+        ("POST", f"{_MODEL}/rules/enable", "watch.enable_rule", "release", "It may answer again.", "Switched", "Rule"),
         ("GET", f"{_MODEL}/history", "releases.history", "read", "What happened, newest first.", "History"),
         ("POST", f"{_MODEL}/activate", "releases.activate", "release", "Try a release.", "Operation", "Activate"),
         ("POST", f"{_MODEL}/confirm", "releases.confirm", "release", "End the trial well.", "Operation", "Named"),

@@ -384,7 +384,7 @@ class Supervisor:
         self.watching.follow(orders.state)
         worker.ordered = worker.ordered or any(each["digest"] for each in orders.models)
         worker.turn += 1
-        self._tell({"kind": "serve", "turn": worker.turn, "models": orders.models})
+        self._tell({"kind": "serve", "turn": worker.turn, "models": self.watching.switches.added(orders.models)})
         self._retry_at = again
 
     def _forget_deaths(self, now: float) -> None:
@@ -411,15 +411,15 @@ class Supervisor:
 
     def _loaded(self, document: dict[str, Any]) -> None:
         """The worker says what came of a turn."""
-        worker = self._worker
-        first = worker.loading
+        worker, first = self._worker, self._worker.loading
         worker.loading = False
         failed = []
         for name, found in document["models"].items():
             digest = found.get("digest")
             degraded = bool(found.get("degraded"))
             whole = digest is not None and not degraded
-            worker.serving[name] = Serving(digest, whole, str(found.get("reason", "")), degraded)
+            rules = tuple(map(str, found.get("disabled_rules", ())))
+            worker.serving[name] = Serving(digest, whole, str(found.get("reason", "")), degraded, rules)
             if whole and not found.get("failed"):
                 self._went_back.discard(name)
             if found.get("failed"):

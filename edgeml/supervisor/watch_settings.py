@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeml.bundles.box_settings import BoxSettings
+from edgeml.bundles.box_settings import DISABLE, BoxSettings
 from edgeml.errors import EdgemlError
 from edgeml.monitor.alarms import FalseAlarmBudget
 from edgeml.monitor.watch import WatchSettings
@@ -20,4 +20,5 @@ def watch_settings(root: Path) -> WatchSettings:
         settings = BoxSettings.read(root)
     except (EdgemlError, OSError):
         return WatchSettings()
-    return WatchSettings(FalseAlarmBudget(days=settings.false_alarm_days), settings.drift_min_effect)
+    budget = FalseAlarmBudget(days=settings.false_alarm_days)
+    return WatchSettings(budget, settings.drift_min_effect, disables=settings.disable_rules == DISABLE)

@@ -5,7 +5,8 @@
 2. Snapshots are one file for each bundle in ``monitors/``, replaced as a whole, at most every ``KEEP_S`` seconds and
    never more bytes a day than ``BYTES_A_DAY``: then they become rarer. What was counted since the last one is lost with
    a power cut, and nothing else. A snapshot that is damaged is dropped, and the journal says so.
-3. An alarm is a line in the journal. Nothing is gone back from because of it: drift is no fault of a bundle.
+3. An alarm is a line in the journal. Nothing is gone back from because of it: drift is no fault of a bundle. A rule
+   that does not keep what it promises is a line too; where the operator allows it, it is disabled (``rule_guard``).
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ from edgeml.errors import EdgemlError, NotInstalledError, RequestError
 from edgeml.monitor.drift_layout import MEMBER, Layout
 from edgeml.monitor.watch import LOOK_S, Watch, WatchEvent, WatchSettings
 from edgeml.monitor.watch_report import watch_report
+from edgeml.supervisor.rule_guard import RuleGuard, promises_of
+from edgeml.supervisor.rule_switches import RuleSwitches
 from edgeml.supervisor.watch_snapshot import MOST_BYTES, packed_snapshot, unpacked_snapshot
+from edgeml.supervisor.watch_summary import HISTOGRAMS, shortened
 
 FOLDER = "monitors"
 KEEP_S = 600.0
@@ -39,8 +43,6 @@ BYTES_A_DAY = 16 * 1024 * 1024
 END_S = 5.0
 # Lines about one bundle at a time.
 TOLD = 5
-# Columns whose histograms are in a message between processes.
-HISTOGRAMS = 40
 _MOST_WAITING = 200
 _DAY_S = 86_400
 
@@ -55,6 +57,7 @@ class _Watched:
     kept_at: float
     kept_bytes: int = 0
     report: tuple[float, dict[str, Any]] | None = None
+    switched: Mapping[str, Any] | None = None
 
 
 class Watching:
@@ -73,6 +76,8 @@ class Watching:
         bytes_today: Bytes of snapshots written to the disk today (UTC).
         bytes_written: ... and since this process began.
         failure: Why the last snapshot could not be written; empty where it could.
+        switches: Which rules must not answer.
+        guard: What disables them.
     """
 
     def __init__(
@@ -104,6 +109,8 @@ class Watching:
         self.bytes_today = 0
         self.bytes_written = 0
         self.failure = ""
+        self.switches = RuleSwitches(store.root / FOLDER, keeps=keeps, say=say)
+        self.guard = RuleGuard(store, self.switches, say=say, now=now)
 
     def __enter__(self) -> Watching:
         """Starts the thread."""
@@ -135,12 +142,13 @@ class Watching:
             else:
                 others(event)
 
+        self.guard.nudges(others)
         return came
 
     @property
     def answers(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
         """What is answered to commands on the box, by kind of question."""
-        return {"watch": self._answer_watch, "acknowledge": self._answer_acknowledge}
+        return {"watch": self._answer_watch, "acknowledge": self._answer_acknowledge, "rule": self.guard.answer}
 
     def put(self, document: Mapping[str, Any]) -> None:
         """Hands on what the worker counted; never waits. What there is no room for comes again, whole.
@@ -168,6 +176,8 @@ class Watching:
                 return
             watched.report = None
         self._tell(watched, events)
+        if watched.watch.rules.findings:
+            self.guard.look(watched.model, watched.watch, self._settings.disables)
 
     def follow(self, state: State) -> None:
         """Keeps to the record: bundles that neither answer nor may answer soon are watched no more.
@@ -215,7 +225,7 @@ class Watching:
         """``reports`` with the histograms of the worst columns only: small enough for a message between processes."""
         reports = self.reports()
         most = max(5, HISTOGRAMS // max(1, len(reports)))
-        return {name: _shortened(report, most) for name, report in reports.items()}
+        return {name: shortened(report, most) for name, report in reports.items()}
 
     def report(self, model: str) -> dict[str, Any]:
         """What is known of one model.
@@ -286,6 +296,7 @@ class Watching:
                     self.take(given)
                 self._look_again()
                 self._keep_due()
+                self.switches.keep()
             except Exception as error:  # a mistake here must not end the watch
                 self._say(f"watching: {type(error).__name__}: {error}")
 
@@ -295,6 +306,7 @@ class Watching:
         self._settings = self._read_settings()
         for watched in self._watched.values():
             watched.watch.settings = self._settings
+            self.guard.look(watched.model, watched.watch, self._settings.disables)
 
     def _look_again(self) -> None:
         with self._lock:
@@ -353,7 +365,8 @@ class Watching:
         if member is not None and config["task"] != "tensors":
             reference = parse_object(self._store.blobs.read(bare(member.digest), max(member.size, 1)), MEMBER)
             layout = Layout.of(reference, config["schema"])
-        watch = Watch(digest, layout, config.get("slo", {}), self._settings, clock=self._clock)
+        promises = promises_of(self._store, manifest, reference.get("quality"))
+        watch = Watch(digest, layout, config.get("slo", {}), self._settings, promises=promises, clock=self._clock)
         path = self._path(digest)
         try:
             data = SYSTEM.read(path, MOST_BYTES)
@@ -375,7 +388,9 @@ class Watching:
 
     def _report(self, watched: _Watched) -> dict[str, Any]:
         now = self._now()
-        if watched.report is None or now - watched.report[0] > 60.0:
+        switched = self.switches.of(watched.watch.digest)
+        # What was decided is a new object with each decision.
+        if watched.report is None or now - watched.report[0] > 60.0 or watched.switched is not switched:
             budget = self._settings.budget
             made = watch_report(
                 watched.watch,
@@ -384,7 +399,9 @@ class Watching:
                 budget_days=budget.days,
                 schema=watched.schema,
                 reference=watched.reference,
+                switched=switched,
             )
+            watched.switched = switched
             monitors = {
                 "state_bytes": watched.watch.state_bytes,
                 "bytes_today": self.bytes_today,
@@ -433,7 +450,8 @@ class Watching:
             self._day, self.bytes_today = day, 0
 
     def _sweep(self, installed: set[str]) -> None:
-        """Removes snapshots of bundles that are no longer installed."""
+        """Removes snapshots and decisions of bundles that are no longer installed."""
+        self.switches.forget(installed)
         if not self._keeps:
             return
         with suppress(OSError):
@@ -470,13 +488,3 @@ def kept_reports(store: Store, *, say: Callable[[str], None]) -> dict[str, dict[
     watching = Watching(store, keeps=False, say=say)
     watching.follow(store.state())
     return {name: each for name, each in watching.reports().items() if each["monitors"]["kept_at"] is not None}
-
-
-def _shortened(report: Mapping[str, Any], most: int) -> dict[str, Any]:
-    columns = report["drift"]["columns"]
-    bare_ones = [
-        {key: value for key, value in each.items() if key not in ("bins", "reference", "current")}
-        for each in columns[most : 5 * most]
-    ]
-    left_out = max(0, len(columns) - 5 * most)
-    return {**report, "drift": {**report["drift"], "columns": columns[:most] + bare_ones, "left_out": left_out}}

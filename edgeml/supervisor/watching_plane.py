@@ -28,3 +28,18 @@ class WatchingPlane:
         if not column:
             raise RequestError("name the column whose alarm was seen", field="column")
         return answer(self._watching.acknowledge(name, column, who=call.caller.name))
+
+    def disable_rule(self, call: Call, name: str) -> Answer:
+        """A rule must not answer until the next bundle."""
+        return self._switched(call, name, disabled=True)
+
+    def enable_rule(self, call: Call, name: str) -> Answer:
+        """A rule may answer again."""
+        return self._switched(call, name, disabled=False)
+
+    def _switched(self, call: Call, name: str, *, disabled: bool) -> Answer:
+        asked = call.document(rule=str, reason=str)
+        if not asked.get("rule"):
+            raise RequestError("name the rule by its id", field="rule")
+        guard, why = self._watching.guard, asked.get("reason", "")
+        return answer(guard.switch(name, asked["rule"], disabled, who=call.caller.name, reason=why))

@@ -39,12 +39,14 @@ class Serving:
         ready: Whether the whole of it answers.
         reason: Why not.
         degraded: Whether its rules and its fallback answer, without its model.
+        disabled_rules: Ids of its rules that are disabled.
     """
 
     digest: str | None = None
     ready: bool = False
     reason: str = ""
     degraded: bool = False
+    disabled_rules: tuple[str, ...] = ()
 
 
 @dataclass
@@ -158,6 +160,7 @@ class WorkerState:
                     "reason": each.reason,
                     # Only where it is so: tools that know nothing of it see that the model is not ready.
                     **({"degraded": True} if each.degraded else {}),
+                    **({"disabled_rules": list(each.disabled_rules)} if each.disabled_rules else {}),
                 }
                 for name, each in sorted(self.serving.copy().items())
             },
