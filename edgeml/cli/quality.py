@@ -30,6 +30,7 @@ def quality(model: str | None, every: bool, root: Path, as_json: bool) -> None:
     estimate. Without a service the last snapshots are shown.
     """
     from edgeml.cli import watched
+    from edgeml.cli.rules_table import rules_lines, rules_tables
 
     known = watched.ask(root, model)
     if as_json:
@@ -40,14 +41,23 @@ def quality(model: str | None, every: bool, root: Path, as_json: bool) -> None:
         return
     for report in known.reports.values():
         click.echo(printable(watched.heading(report, known)))
-        _show(report["quality"], None if every else MOST_ROWS)
+        most = None if every else MOST_ROWS
+        _show(report["quality"], most)
+        rules = report.get("rules", {})  # a service of an older edgeml tells none
+        show(*rules_tables(rules, most))
+        for line in rules_lines(rules, most):
+            click.echo(printable(line))
     if not known.reports:
         click.echo(watched.nothing(known))
 
 
 def _document(report: Mapping[str, Any]) -> dict[str, Any]:
     known = {key: report[key] for key in ("version", "digest", "since", "now", "answered")}
-    return known | {"kept_at": report["monitors"]["kept_at"], "quality": report["quality"]}
+    return known | {
+        "kept_at": report["monitors"]["kept_at"],
+        "quality": report["quality"],
+        "rules": report.get("rules"),
+    }
 
 
 def _show(found: Mapping[str, Any], most: int | None) -> None:
@@ -62,10 +72,9 @@ def _show(found: Mapping[str, Any], most: int | None) -> None:
     errors = "measures" not in reference and bool(reference)
     shown = [_errors(found)] if errors else [_overall(found), *_parts(found, most)]
     show(*shown)
-    for what in ("by_label", "by_rule"):
-        count = len({key for side in _sides(found) for key in side.get(what, ())})
-        if most is not None and count > most:
-            click.echo(f"{count - most} more {'classes' if what == 'by_label' else 'rules'}: see --all")
+    count = len({key for side in _sides(found) for key in side.get("by_label", ())})
+    if most is not None and count > most:
+        click.echo(f"{count - most} more classes: see --all")
     if not errors and reference:
         held_out = "held-out rows" if reference["held_out"] else "the rows that the model had learnt"
         click.echo(f"'when built' is over {reference['rows']} rows, {held_out}")
@@ -124,10 +133,7 @@ def _parts(found: Mapping[str, Any], most: int | None) -> list[Table]:
             for side in (estimated, realised)
         ]
         row(classes, name, *cells)
-    rules = table("By rule", "rule", "labels", "accuracy by labels", right=("labels",))
-    for name, each in list(realised.get("by_rule", {}).items())[:most]:
-        row(rules, name, _rows(each), _share(each))
-    return [tiers, classes, rules]
+    return [tiers, classes]
 
 
 def _errors(found: Mapping[str, Any]) -> Table:

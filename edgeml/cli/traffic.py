@@ -27,7 +27,7 @@ def traffic_table(summaries: Mapping[str, Mapping[str, Any]] | None) -> Table:
     shown = table(
         "Watched",
         *("model", "answers", "a second", "tiers", "refused", "p99", "objectives", "accuracy"),
-        *("drift alarms", "findings"),
+        *("drift alarms", "rules", "findings"),
         right=("answers", "a second", "refused", "findings"),
     )
     for name, each in (summaries or {}).items():
@@ -36,6 +36,7 @@ def traffic_table(summaries: Mapping[str, Mapping[str, Any]] | None) -> Table:
         expected = each["estimated_accuracy"]
         burning = [f"{one['name']} burns {one['level']}" for one in each["objectives"] if one["level"] != "ok"]
         alarms = [f"{column}{' (seen)' if seen else ''}" for column, seen in each["drift_alarms"].items()]
+        wrong = [f"{count} {word}" for word, count in each["rules"].items() if count]
         row(
             shown,
             name,
@@ -47,8 +48,9 @@ def traffic_table(summaries: Mapping[str, Mapping[str, Any]] | None) -> Table:
             ", ".join(burning) or ("ok" if each["objectives"] else "none"),
             "" if expected is None else f"{expected['value']:.1%} ({expected['low']:.0%}-{expected['high']:.0%})",
             _first(alarms),
+            ", ".join(wrong),
             each["findings"] or "",
-            style="bold" if alarms or burning else None,
+            style="bold" if alarms or burning or wrong else None,
         )
     return shown
 
@@ -65,7 +67,17 @@ def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
         "objectives": [{key: each[key] for key in ("name", "limit_ms", "level")} for each in standings],
         "estimated_accuracy": (report["quality"].get("estimated") or {}).get("accuracy"),
         "drift_alarms": {each["name"]: each["acknowledged"] for each in report["drift"]["columns"] if each["latched"]},
+        "rules": _rules(report.get("rules", {})),
         "findings": len(report["validation"]["findings"]),
+    }
+
+
+def _rules(found: Mapping[str, Any]) -> dict[str, int]:
+    below = found.get("below", {})
+    return {
+        "below target": below.get("precision", 0),
+        "contradicted": below.get("agreement", 0),
+        "disabled": len(found.get("disabled", ())),
     }
 
 

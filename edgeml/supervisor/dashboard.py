@@ -32,6 +32,7 @@ from edgeml.supervisor.dashboard_panels import (
     traffic_panel,
     validation_panel,
 )
+from edgeml.supervisor.dashboard_rules import rules_panel
 from edgeml.supervisor.refusals import Answer, Headers
 from edgeml.supervisor.releases import Releases
 
@@ -44,6 +45,7 @@ PANELS: Mapping[str, Callable[[View], Html]] = {
     "traffic": traffic_panel,
     "latency": latency_panel,
     "quality": quality_panel,
+    "rules": rules_panel,
     "drift": drift_panel,
     "validation": validation_panel,
     "events": events_panel,

@@ -194,6 +194,53 @@ METRICS = {
             f"{_MODEL} tier",
             "Root mean squared error when the bundle was built.",
         ),
+        # Rules and audits
+        ("edgeml_rules", "gauge", _MODEL, "Rules that answer, shown by name or not."),
+        (
+            "edgeml_rules_found_out",
+            "gauge",
+            f"{_MODEL} kind",
+            "Rules that do not keep what they promise, by labels or by audits.",
+        ),
+        ("edgeml_rules_disabled", "gauge", _MODEL, "Rules that are disabled until the next bundle."),
+        (
+            "edgeml_rule_answers_total",
+            "counter",
+            f"{_MODEL} rule",
+            "Records answered by a rule; the first 100: what was found out or disabled, then what answers most.",
+        ),
+        (
+            "edgeml_rule_promised_ratio",
+            "gauge",
+            f"{_MODEL} rule",
+            "Share of its answers that is right at least, as it was promised or measured when the bundle was built.",
+        ),
+        ("edgeml_rule_right_ratio", "gauge", f"{_MODEL} rule", "Share of its labelled answers that were right."),
+        ("edgeml_rule_right_low_ratio", "gauge", f"{_MODEL} rule", "Lower end of its confidence sequence."),
+        ("edgeml_rule_right_high_ratio", "gauge", f"{_MODEL} rule", "Upper end of its confidence sequence."),
+        (
+            "edgeml_rule_agreement_ratio",
+            "gauge",
+            f"{_MODEL} rule",
+            "Share of its audited answers that are the model's too.",
+        ),
+        ("edgeml_rule_agreement_low_ratio", "gauge", f"{_MODEL} rule", "Lower end of its confidence sequence."),
+        ("edgeml_rule_agreement_high_ratio", "gauge", f"{_MODEL} rule", "Upper end of its confidence sequence."),
+        ("edgeml_rule_found_out", "gauge", f"{_MODEL} rule kind", "1; a rule that does not keep what it promises."),
+        ("edgeml_rule_disabled", "gauge", f"{_MODEL} rule", "Whether it is disabled until the next bundle."),
+        (
+            "edgeml_audited_answers_total",
+            "counter",
+            f"{_MODEL} tier verdict",
+            "Answers that the model was asked about too, and whether it agreed.",
+        ),
+        (
+            "edgeml_audits_dropped_total",
+            "counter",
+            _MODEL,
+            "Answers drawn for an audit for which there was no room or no time.",
+        ),
+        ("edgeml_audits_failed_total", "counter", _MODEL, "Audits to which the model gave no answer."),
         # What watching takes
         ("edgeml_capture_kept_records_total", "counter", _MODEL, "Captured records that were written down."),
         (

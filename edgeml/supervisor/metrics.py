@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from edgeml.bundles.state import STATES, State
 from edgeml.errors import EdgemlError
 from edgeml.supervisor.metric_names import METRICS
+from edgeml.supervisor.rule_metrics import rule_series
 
 # Columns, fields with their codes, and codes of requests that have series of their own.
 MOST = 100
@@ -188,6 +189,8 @@ def _of_report(series: _Series, model: str, report: Mapping[str, Any]) -> None:
         _of_objective(series, which, standing)
     _of_drift(series, which, report["drift"])
     _of_quality(series, which, report["quality"])
+    for name, value, labels in rule_series(report["rules"]):
+        series.put(name, value, *which, *labels)
     capture = report["capture"]
     for metric, counter in (("kept_records", "kept"), ("dropped_records", "dropped"), ("joined_labels", "labels")):
         series.put(f"edgeml_capture_{metric}_total", capture.get(counter), *which)

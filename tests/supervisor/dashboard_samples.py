@@ -109,6 +109,25 @@ def report(*, now: float = NOW, **changes: Any) -> dict[str, Any]:
             "reference": {"rows": 104, "held_out": True},
             "notes": [],
         },
+        "rules": {
+            "count": 3,
+            "tiers": {"rule": {"answers": 3000, "share": 0.69, "agreement": figure}, "model": {"agreement": None}},
+            "audit": {"dropped": 3, "failed": 1},
+            "disabled": ["big"],
+            "rules": [
+                {
+                    "id": "big",
+                    "answers": 2900,
+                    "share": 0.67,
+                    "promised": 0.99,
+                    "precision": {"value": 0.85, "low": 0.79, "high": 0.9, "rows": 320},
+                    "agreement": figure,
+                    "findings": {"precision": "rule big: live precision is below its target"},
+                    "disabled": True,
+                },
+                {"id": "small", "answers": 100, "share": 0.02, "promised": None, "precision": None, "agreement": None},
+            ],
+        },
         "validation": {
             "findings": [
                 {

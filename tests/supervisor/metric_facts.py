@@ -13,9 +13,11 @@ from edgeml.builder.drift_reference import category_reference, number_reference
 from edgeml.bundles.state import ModelState, Release, State
 from edgeml.errors import Violation
 from edgeml.kernels.histogram import Histogram
+from edgeml.monitor.audit_counts import AuditCounts
 from edgeml.monitor.drift import DriftMonitor
 from edgeml.monitor.drift_layout import Layout
 from edgeml.monitor.feedback_counts import FeedbackCounts
+from edgeml.monitor.rule_promises import rule_promises
 from edgeml.monitor.validation import Validation
 from edgeml.monitor.watch import Watch, WatchSettings
 from edgeml.monitor.watch_report import watch_report
@@ -64,7 +66,12 @@ class Watched:
         self.layout = Layout.of(self.reference, self.schema)
         objectives = {"p99_ms": 20.0, "deadline_ms": 100.0}
         self.now = NOW
-        self.watch = Watch("d" * 64, self.layout, objectives, WatchSettings(), clock=lambda: self.now)
+        promises = rule_promises({"rules": quality["rules"]}, quality)
+        self.watch = Watch(
+            "d" * 64, self.layout, objectives, WatchSettings(), promises=promises, clock=lambda: self.now
+        )
+        self.audits = AuditCounts()
+        self.switched: dict[str, Any] = {}
         self.latency = {"model": Histogram()}
         self.validation = Validation()
         self.unknown: dict[str, int] = {}
@@ -106,11 +113,12 @@ class Watched:
                 "quality": {
                     "labels": self.labels,
                     "unscored": 0,
-                    "rules": [0] if self.labels else [],
+                    "rules": [7] if self.labels else [],
                     "fallback": 0,
                     "feedback": self.feedback.document(),
                 },
                 "drift": self.drift.document(),
+                "audit": self.audits.document(),
             },
             self.now,
             columns=len(self.layout.columns),
@@ -125,6 +133,7 @@ class Watched:
             budget_days=30.0,
             schema=self.schema,
             reference=self.reference,
+            switched=self.switched,
         )
         failure = {"failure": self.capture["failure"]} if "failure" in self.capture else {}
         own = {"model": model, "version": version, "monitors": {"state_bytes": self.watch.state_bytes}}
@@ -201,6 +210,12 @@ def everything() -> Facts:
     door.capture = {"kept": 7, "dropped": 2, "labels": 1, "failure": "the disk is full"}
     for place in range(200):
         door.feedback.label("model", 0, int(place % 4 == 0), chance=0.9)
+    for place in range(100):
+        door.feedback.label("rule", 0, place % 2, rule=0)
+        door.audits.audited("rule", place % 4 == 0, rule=0)
+    door.audits.dropped(3)
+    door.audits.failed(2)
+    door.switched = {"door": {"disabled": True, "at": NOW, "who": "cli", "reason": ""}}
     door.report()
     price.feedback.error("model", 2.0)
     price.answer({"x0": np.random.default_rng(3).normal(0, 1, 600)}, tier="fallback")

@@ -25,6 +25,7 @@ from edgeml.supervisor.dashboard_panels import (
     traffic_panel,
     validation_panel,
 )
+from edgeml.supervisor.dashboard_rules import rules_panel
 
 ONE, TWO = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
 # All that the panels are made of. What is not here came from somewhere else.
@@ -212,6 +213,13 @@ class TestWhatTheySay:
         assert "1.5" in found.text and "2.25" in found.text
         assert "No estimate without labels: the model answers with numbers." in found.text
         assert "No label has come back yet" in read(quality_panel(view(report(quality={})))).text
+
+    def test_rules(self) -> None:
+        found = read(rules_panel(view()))
+        for part in ("big", "below its target", "disabled", "99.0 %", "85.0 % of 320 (79.0 % to 90.0 %)", "small"):
+            assert part in found.text, part
+        assert "3 drawn answers were not audited" in found.text and "1 more rules are not shown" in found.text
+        assert "has no rules" in read(rules_panel(view(report(rules={})))).text
 
     def test_drift(self) -> None:
         found = read(drift_panel(view()))
