@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgeml.cli.tables import row, table
+from edgeml.cli.tables import moment, row, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,6 +43,7 @@ def rules_tables(found: Mapping[str, Any], most: int | None) -> tuple[Table, ...
 def rules_lines(found: Mapping[str, Any], most: int | None) -> list[str]:
     """What is said beside the tables."""
     lines = [text for each in found.get("rules", []) for text in each["findings"].values()]
+    lines += [_decision(each) for each in found.get("rules", []) if each["decided"]]
     left_out = found.get("count", 0) - len(found.get("rules", [])[:most])
     if left_out > 0:
         lines.append(f"{left_out} more rules: see --all" if most is not None else f"{left_out} more rules are not told")
@@ -56,13 +57,18 @@ def rules_lines(found: Mapping[str, Any], most: int | None) -> list[str]:
 
 def standing(rule: Mapping[str, Any]) -> str:
     """What is wrong with a rule, in few words."""
-    words = {"precision": "below its target", "agreement": "the model contradicts it"}
+    words = {"precision": "below target", "agreement": "contradicted"}
     said = [words[kind] for kind in words if kind in rule["findings"]]
-    if rule["disabled"]:
-        said.append(f"DISABLED by {rule['decided']['who']}")
-    elif rule["decided"]:
-        said.append(f"enabled by {rule['decided']['who']}")
+    if rule["decided"]:
+        said.append("DISABLED" if rule["disabled"] else "enabled")
     return ", ".join(said)
+
+
+def _decision(rule: Mapping[str, Any]) -> str:
+    known = rule["decided"]
+    word = "disabled until the next bundle" if rule["disabled"] else "enabled again"
+    why = f": {known['reason']}" if known["reason"] and known["who"] != "supervisor" else ""
+    return f"rule {rule['id']}: {word} by {known['who']} at {moment(known['at'])} UTC{why}"
 
 
 def _interval(found: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -22,10 +22,11 @@ def status(root: Path, as_json: bool) -> None:
 
     With a service, each model that answers has a second line: its traffic and the tiers that answered, the latency that
     99 of 100 answers do not exceed beside the objectives, the accuracy that is expected, the alarms of drift that have
-    not ended, and the findings about the data. 'edgeml drift' and 'edgeml quality' say more.
+    not ended, and the findings about the data. 'edgeml drift' and 'edgeml quality' say more. It warns of rules that do
+    not keep what they promise, and of those that are disabled.
     """
     from edgeml.bundles.store import Store
-    from edgeml.cli.traffic import summaries, traffic_table
+    from edgeml.cli.traffic import rules_lines, summaries, traffic_table
     from edgeml.supervisor.channel import live, watched
     from edgeml.supervisor.checkup_store import check_record
     from edgeml.supervisor.held import held
@@ -69,6 +70,8 @@ def status(root: Path, as_json: bool) -> None:
         warn(f"the trial of {name} is held: {reason}; decide yourself: edgeml confirm {name}, edgeml rollback {name}")
     if state.allow_unsigned:
         warn("unsigned bundles are taken")
+    for line in rules_lines(summary):
+        warn(line)
     for worry in worries:
         warn(f"{worry}; see 'edgeml doctor'")
 

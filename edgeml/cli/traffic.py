@@ -27,7 +27,7 @@ def traffic_table(summaries: Mapping[str, Mapping[str, Any]] | None) -> Table:
     shown = table(
         "Watched",
         *("model", "answers", "a second", "tiers", "refused", "p99", "objectives", "accuracy"),
-        *("drift alarms", "rules", "findings"),
+        *("drift alarms", "findings"),
         right=("answers", "a second", "refused", "findings"),
     )
     for name, each in (summaries or {}).items():
@@ -36,7 +36,6 @@ def traffic_table(summaries: Mapping[str, Mapping[str, Any]] | None) -> Table:
         expected = each["estimated_accuracy"]
         burning = [f"{one['name']} burns {one['level']}" for one in each["objectives"] if one["level"] != "ok"]
         alarms = [f"{column}{' (seen)' if seen else ''}" for column, seen in each["drift_alarms"].items()]
-        wrong = [f"{count} {word}" for word, count in each["rules"].items() if count]
         row(
             shown,
             name,
@@ -48,11 +47,20 @@ def traffic_table(summaries: Mapping[str, Mapping[str, Any]] | None) -> Table:
             ", ".join(burning) or ("ok" if each["objectives"] else "none"),
             "" if expected is None else f"{expected['value']:.1%} ({expected['low']:.0%}-{expected['high']:.0%})",
             _first(alarms),
-            ", ".join(wrong),
             each["findings"] or "",
-            style="bold" if alarms or burning or wrong else None,
+            style="bold" if alarms or burning else None,
         )
     return shown
+
+
+def rules_lines(summaries: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
+    """What is wrong with rules, a line for each model that has such."""
+    lines = []
+    for name, each in (summaries or {}).items():
+        wrong = [f"{count} {word}" for word, count in each["rules"].items() if count]
+        if wrong:
+            lines.append(f"{name}: rules: {', '.join(wrong)}; see 'edgeml quality {name}'")
+    return lines
 
 
 def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,8 +83,8 @@ def _summary(report: Mapping[str, Any]) -> dict[str, Any]:
 def _rules(found: Mapping[str, Any]) -> dict[str, int]:
     below = found.get("below", {})
     return {
-        "below target": below.get("precision", 0),
-        "contradicted": below.get("agreement", 0),
+        "below their target": below.get("precision", 0),
+        "contradicted by the model": below.get("agreement", 0),
         "disabled": len(found.get("disabled", ())),
     }
 

@@ -26,3 +26,13 @@ def test_audits_are_set_shown_and_set_back(tmp_path):
     assert (told["audit_share"], told["audit_tolerance"], told["audit_cpu_share"]) == (0.0, None, 0.1)
     done = run("settings", "--audit-tolerance", "1", "--no-audit-tolerance", "--store", root, cwd=tmp_path)
     assert done.returncode == 2 and "not both" in done.stderr
+
+
+def test_rules_are_switched_by_the_service_alone(tmp_path):
+    root = tmp_path / "store"
+    store = Store.create(root, keyring=None, allow_unsigned=True)
+    for words in (("rules", "disable", "big"), ("rules", "enable", "big", "--model", "door")):
+        done = run(*words, "--store", root, cwd=tmp_path)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert ("no service runs" if "--model" in words else "no bundle is installed") in done.stderr
+    assert store.state().models == {}

@@ -29,6 +29,10 @@ class Made:
     def __init__(self, digest, name):
         self.digest, self.name, self.version, self.degraded = digest, name, "1", ""
         self.predictor, self.card, self.tally, self.drift = self, b"card", Tally(), None
+        self.whole, self.disabled = self, ()
+
+    def disable(self, rules):
+        self.disabled = tuple(rules)
 
 
 class Theatre:
@@ -107,6 +111,27 @@ def test_the_one_before_stays_warm_and_going_back_reads_nothing(theatre):
     report = theatre.follow(order("a1"))
     assert report["a"]["warm"] and theatre.read == ["a1", "a2"] and theatre.now[0] == {"a": "a1"}
     assert theatre.loaded == {"a1"}
+
+
+def test_rules_that_are_disabled_do_not_answer_from_the_first_question_on(theatre):
+    report = theatre.follow(order("a1", disabled_rules=("x",)), order("b1"))
+    assert report["a"]["disabled_rules"] == ["x"] and "disabled_rules" not in report["b"]
+    assert theatre.engines["a"].disabled == ("x",)
+    assert theatre.follow(order("a1", disabled_rules=("x", "y")))["a"]["disabled_rules"] == ["x", "y"]
+    theatre.follow(order("a2", "a1"))
+    assert theatre.engines["a"].disabled == ()
+    assert theatre.follow(order("a1", disabled_rules=("z",)))["a"] | {"seconds": 0} == {
+        **{"digest": "a1", "reason": "", "seconds": 0, "warm": True, "disabled_rules": ["z"]}
+    }
+    theatre.broken["a2"], theatre.free = BundleError("bad"), 0
+    theatre.lineup._drop_spares()
+    # Where there is no room for both, the old one is loaded again, without its rule.
+    report = theatre.follow(order("a2", "a1", peak_bytes=1))
+    assert report["a"]["digest"] == "a1" and theatre.engines["a"].disabled == ("z",)
+    assert "disabled_rules" not in theatre.follow(order("a1"))["a"] and theatre.engines["a"].disabled == ()
+    assert "disabled_rules" not in theatre.follow(order("a1", without_model=True, reason="r"))["a"]
+    report = theatre.follow(order("a1", without_model=True, reason="r", disabled_rules=("x",)))
+    assert report["a"]["disabled_rules"] == ["x"] and theatre.engines["a"].disabled == ("x",)
 
 
 def test_a_model_without_an_order_or_a_bundle_answers_no_more(theatre):

@@ -211,7 +211,7 @@ def everything() -> Facts:
     for place in range(200):
         door.feedback.label("model", 0, int(place % 4 == 0), chance=0.9)
     for place in range(100):
-        door.feedback.label("rule", 0, place % 2, rule=0)
+        door.feedback.label("rule", 0, int(place % 4 == 0), rule=0)
         door.audits.audited("rule", place % 4 == 0, rule=0)
     door.audits.dropped(3)
     door.audits.failed(2)

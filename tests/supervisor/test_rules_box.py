@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 import urllib.error
 import urllib.request
 
@@ -29,6 +30,11 @@ def box_of(tmp_path, bundles, **settings):
     store.activate(digests[0], now=True)
     change_settings(store, {"audit_share": 1.0, "audit_cpu_share": 1.0} | settings, who="cli")
     return tmp_path / "store", digests
+
+
+def seldom(what, **more):
+    """As ``until``, for what comes every few seconds and costs more to look at."""
+    return until(lambda: time.sleep(0.25) or what(), **more)
 
 
 def ask(box, record, times=1):
@@ -80,14 +86,14 @@ def test_audits_find_out_a_rule_and_a_person_disables_it(tmp_path, bundles):
     with running(root, manage_port=0) as box:
         assert who(box, MOVED) == ("rule", "moved", "plus") and who(box, KEPT) == ("rule", "kept", "plus")
         ask(box, MOVED, 60), ask(box, KEPT, 40), ask(box, NEITHER, 5)
-        (event,) = until(lambda: events(box), why="a finding")
+        (event,) = seldom(lambda: events(box), why="a finding")
         assert (event.signal, event.model) == ("moved", "signs") and "the model contradicts it" in event.reason
 
         def audited():
             by_rule, found = rules(box)
             return by_rule.get("kept", {}).get("agreement") and by_rule["kept"]["agreement"]["rows"] >= 41 and found
 
-        found = until(audited, why="audits counted")
+        found = seldom(audited, why="audits counted")
         moved, kept = found["rules"]
         assert moved["id"] == "moved" and moved["agreement"]["value"] == 0.0 and set(moved["findings"]) == {"agreement"}
         assert kept["agreement"]["value"] == 1.0 and not kept["findings"] and kept["promised_by"] == "measured"
@@ -116,19 +122,18 @@ def test_audits_find_out_a_rule_and_a_person_disables_it(tmp_path, bundles):
             assert line in text, line
         # A killed worker, and then another supervisor: it stays so.
         os.kill(box.worker, signal.SIGKILL)
-        until(lambda: box.live()["models"].get("signs", {}).get("disabled_rules") == ["moved"] and _again(box))
+        seldom(lambda: box.live()["models"].get("signs", {}).get("disabled_rules") == ["moved"] and _again(box))
         assert who(box, MOVED)[0] == "model"
     with running(root) as box:
         assert who(box, MOVED)[0] == "model" and rules(box)[1]["disabled"] == ["moved"]
         told = edgeml(root, "quality").stdout
-        for part in ("moved", "the model contradicts it, DISABLED by operator", "100.0% (9", "Audited"):
+        for part in ("contradicted, DISABLED", "100.0% (8", "Audited", "until the next bundle by api:operator at 20"):
             assert part in told, told
-        assert "1 contradicted, 1" in (table := edgeml(root, "status").stdout) and "disabled" in table
+        assert "signs: rules: 1 contradicted by the model, 1 disabled; see" in edgeml(root, "status").stderr
         assert "rule moved is enabled" in edgeml(root, "rules", "enable", "moved").stdout
         assert who(box, MOVED) == ("rule", "moved", "plus")
         assert "disabled_rules" not in box.get("/v1/models/signs")[1]
         assert "signs has no rule 'nobody'" in edgeml(root, "rules", "disable", "nobody", status=1).stderr
-    assert "no service runs" in edgeml(root, "rules", "disable", "moved", status=1).stderr
 
 
 def _again(box):
@@ -141,15 +146,15 @@ def _again(box):
 def test_labels_find_it_out_and_it_is_disabled_until_the_next_bundle(tmp_path, bundles):
     root, (first, second) = box_of(tmp_path, bundles, audit_share=0.0, disable_rules="disable")
     bodies = [json.dumps({"records": [each]}).encode() for each in (KEPT, MOVED, NEITHER)]
-    with running(root) as box, Load(box, known(*bundles), clients=3, bodies=bodies) as load:
+    with running(root) as box, Load(box, known(*bundles), clients=1, bodies=bodies) as load:
         given = ask(box, MOVED, 60)
         labelled = [{"id": each["id"], "label": "minus"} for each in given if each["tier"] == "rule"]
         assert box.post("/v1/feedback", {"feedback": labelled})[0] == 200
-        until(lambda: len(events(box)) == 2, why="a rule disabled")
+        seldom(lambda: len(events(box)) == 2, why="a rule disabled")
         last, found = events(box)
         assert "live precision is below its target: 0.0% of" in found.reason
         assert (last.reason, last.signal) == ("rule moved is disabled until the next bundle", "moved")
-        until(lambda: who(box, MOVED) == ("model", None, "minus"), why="the worker follows")
+        seldom(lambda: who(box, MOVED) == ("model", None, "minus"), why="the worker follows")
         assert rules(box)[0]["moved"]["decided"]["who"] == "supervisor"
         # Another supervisor adopts the worker, and knows it as well.
         box.kill()
