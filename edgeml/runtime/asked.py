@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeml.monitor.capture_source import JsonRecords
 from edgeml.runtime.prediction import Prediction
@@ -94,11 +95,10 @@ def of_matrix(matrix: Any, rows: Sequence[int]) -> Kept:
 
 def of_columns(columns: Mapping[str, Any], rows: Sequence[int]) -> Kept:
     """One array of values for each feature."""
-    places = list(rows)
-    kept = {name: np.asarray(column)[places] for name, column in columns.items()}
+    kept = {name: _picked(column, list(rows)) for name, column in columns.items()}
     # An array of objects holds their addresses alone.
     size = sum(
-        sum(map(_bytes_of_value, each.ravel())) if each.dtype == object else each.nbytes for each in kept.values()
+        sum(map(_bytes_of_value, np.ravel(each))) if each.dtype == object else each.nbytes for each in kept.values()
     )
     return Kept(lambda predictor: predictor.predict_columns(kept), size)
 
@@ -115,6 +115,15 @@ def of_many(records: Any, rows: Sequence[int]) -> Kept:
 
 # Whether each number is rounded to float32 first -> the way.
 BY_NUMBERS: Mapping[bool, Way] = {single: partial(of_numbers, single=single) for single in (False, True)}
+
+
+def _picked(column: Any, places: list[int]) -> NDArray[Any]:
+    if isinstance(column, list | tuple):
+        # Values as they came: as an array of one type, True beside a text would be a text.
+        picked = np.empty(len(places), dtype=object)
+        picked[:] = [column[place] for place in places]
+        return picked
+    return np.asarray(column)[places]
 
 
 def _bytes_of(record: Mapping[str, Any]) -> int:

@@ -60,8 +60,8 @@ class Audits:
         self.tolerance = _usual_error(predictor, reference)
         self._predictor = predictor
         self._model: Predictor | None = None
-        rules = predictor.rules.rules if predictor.rules is not None else ()
-        self._index = {rule.id: index for index, rule in enumerate(rules)}
+        # Made with the first audit, as the model alone is: thousands of rules take some memory.
+        self._index: dict[str, int] = {}
 
     def check(self, kept: Kept, answers: Sequence[Prediction], tolerance: float | None) -> None:
         """Asks the model, and counts whether it answers alike.
@@ -75,6 +75,8 @@ class Audits:
         try:
             if self._model is None:
                 self._model = model_alone(self._predictor)
+                rules = self._predictor.rules.rules if self._predictor.rules is not None else ()
+                self._index = {rule.id: index for index, rule in enumerate(rules)}
             asked = () if self._model is None else kept.ask(self._model)
             verdicts = [
                 (early, _agree(early, late, within))

@@ -44,6 +44,7 @@ _EVENTS = {
     "died": "bad",
     "withdrawn": "warn",
     "recovered": "warn",
+    "rule": "warn",
 }
 # How much traffic the longest window of a burn rate has behind it is shown by its name.
 _WINDOWS = {"300": "5 min", "1800": "30 min", "3600": "1 h", "21600": "6 h", "259200": "3 days"}

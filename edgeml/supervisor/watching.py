@@ -326,7 +326,7 @@ class Watching:
         rest = [event.subject for event in events[len(shown) :]]
         told = [(event.kind, event.text, event.subject) for event in shown]
         if rest:
-            told.append(("drift", f"... and {len(rest)} more: {', '.join(rest[:TOLD])}", "several"))
+            told.append((events[len(shown)].kind, f"... and {len(rest)} more: {', '.join(rest[:TOLD])}", "several"))
         for kind, text, subject in told:
             self._say(f"{watched.model}: {text}")
             self._store.note(Event(kind, watched.model, watched.watch.digest, text, signal=subject), who="supervisor")
