@@ -59,3 +59,20 @@ def test_an_engine_exchanges_its_rules_and_goes_on_counting(signs):  # noqa: F81
     assert engine.disabled == () and engine.predictor is engine.whole
     assert engine.predict(WRONG).rule == "wrong"
     assert engine.quality.counters.counts()["rules"] == [2, 2, 0]
+
+
+def test_lists_definitions_and_targets_stay_though_nothing_uses_them_any_more(signs):  # noqa: F811
+    given = {
+        "define": {"large": "x > 0.5", "far": "large or x < -0.5"},
+        "rules": [
+            {"id": "a", "when": "large and z < 2", "then": {"label": "plus"}, "target": 0.9},
+            {"id": "b", "when": "points(2 if far, 1 if z > 0) >= 2", "then": {"label": "minus"}},
+        ],
+    }
+    labels = np.where(X["x"] > 0, "plus", "minus")
+    whole = predictor_of(build(LogisticRegression(C=100).fit(X, labels), X, labels, name="s", version="1", rules=given))
+    assert [whole.predict(each).rule for each in (RIGHT, WRONG)] == ["a", "b"]
+    assert [without_rules(whole, ["a"]).predict(each).rule for each in (RIGHT, WRONG)] == ["b", "b"]
+    made = without_rules(whole, ["a", "b"])
+    assert [made.predict(each).tier for each in (RIGHT, WRONG)] == ["model", "model"]
+    assert made.rules.to_document() == whole.rules.to_document()
