@@ -51,6 +51,7 @@ cdef extern from "drift_counts.h":
         EDGEML_TIER_RULE
         EDGEML_TIER_MODEL
         EDGEML_TIER_FALLBACK
+        EDGEML_TIER_MIDDLE
 
     ctypedef struct edgeml_drift_column:
         int32_t kind, slot, start, edge, n_edges, byte, n_bytes, sum
@@ -398,7 +399,9 @@ cdef class DriftCounters:
             if c.n_bytes != VOCABULARY_BYTES:
                 return f"a vocabulary has {VOCABULARY_BYTES} bytes"
         elif c.kind == EDGEML_C_TIER:
-            bins = 3
+            if c.slot > 1:
+                return "the slot of tiers is 1 where the middle tier has a bin, and else 0"
+            bins = 3 + c.slot
         else:
             bins = 2 if c.kind == EDGEML_C_CATEGORY else 1
             for i in range(c.n_bytes):
@@ -453,7 +456,7 @@ cdef class DriftCounters:
         memset(&answers, 0, sizeof(answers))
         answers.tiers, answers.rules = &tier_of[0], &rule_of[0]
         for m in range(n):
-            if tier_of[m] > EDGEML_TIER_FALLBACK:
+            if tier_of[m] > EDGEML_TIER_MIDDLE:
                 raise ValueError(f"there is no tier {tier_of[m]}")
         if label_index is not None:
             label_of = label_index
@@ -591,6 +594,11 @@ cdef class LaneCounters:
 
     def fallback(self):
         self._count(EDGEML_TIER_FALLBACK, -1)
+
+    def middle(self, int64_t label):
+        self._ready()
+        self.tier, self.rule_of = EDGEML_TIER_MIDDLE, -1
+        self._take(label)
 
     def scored(self):
         cdef int64_t n = self.answers.scores.columns, label, at

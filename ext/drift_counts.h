@@ -36,7 +36,7 @@ enum { EDGEML_C_GROUP = 8, EDGEML_C_MAX_EDGES = EDGEML_C_GROUP * EDGEML_C_GROUP 
 
 enum { EDGEML_C_TEXT_BINS = 17, EDGEML_C_SHARES = 10, EDGEML_C_VOCABULARY_BITS = 16 };
 
-enum { EDGEML_TIER_RULE = 0, EDGEML_TIER_MODEL = 1, EDGEML_TIER_FALLBACK = 2 };
+enum { EDGEML_TIER_RULE = 0, EDGEML_TIER_MODEL = 1, EDGEML_TIER_FALLBACK = 2, EDGEML_TIER_MIDDLE = 3 };
 
 typedef struct {
     int32_t kind;
@@ -80,7 +80,7 @@ typedef struct {
 typedef struct {
     const uint8_t *tiers;
     const int32_t *rules;        /* read where the tier is RULE */
-    const int64_t *labels;       /* index of the label; read where the tier is MODEL */
+    const int64_t *labels;       /* index of the label; read where the tier is MODEL or MIDDLE */
     edgeml_drift_numbers scores; /* likewise */
     edgeml_drift_numbers values;
     int final_labels; /* labels are those of whichever tier answered */
@@ -325,7 +325,11 @@ static inline int64_t edgeml_drift_places(const edgeml_drift_layout *l, const ed
         for (int64_t i = 0; i < m; i++)
             places[i] = edgeml_drift_text_place(l, c, f->texts + c->slot * f->text_column + first + i, f->arena);
     for (; c < l->columns + l->ends[EDGEML_C_TIER]; c++, places += m)
-        for (int64_t i = 0; i < m; i++) places[i] = c->start + a->tiers[first + i];
+        for (int64_t i = 0; i < m; i++) {
+            /* A column of three bins has none for the middle tier, whose answers count as the model's there. */
+            int32_t tier = a->tiers[first + i];
+            places[i] = c->start + (tier <= EDGEML_TIER_FALLBACK + c->slot ? tier : EDGEML_TIER_MODEL);
+        }
     for (; c < l->columns + l->ends[EDGEML_C_LABEL]; c++, places += m)
         for (int64_t i = 0; i < m; i++) {
             int64_t label = edgeml_drift_label(l, a, first + i);

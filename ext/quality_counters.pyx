@@ -28,6 +28,7 @@ cdef enum:
     HEAD_BYTES = 36       # {"id":" + 27 letters + ",
     FORMAT = 1
     MODEL = 1             # as in edgeml.runtime.prediction
+    MIDDLE = 3
 
 cdef int64_t PART = <int64_t> 1 << PART_BITS
 cdef const char* LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -65,6 +66,7 @@ cdef class QualityCounters:
     cdef int64_t[MOST_LABELS] missed_whole
     cdef int64_t* by_rule
     cdef int64_t* by_label
+    cdef int64_t* by_middle
     cdef int64_t by_fallback
     cdef int64_t unscored
     cdef uint8_t[4] bundle
@@ -85,7 +87,8 @@ cdef class QualityCounters:
         self.normalised = calibration is not None
         self.by_rule = <int64_t*> calloc(max(1, self.n_rules), sizeof(int64_t))
         self.by_label = <int64_t*> calloc(max(1, self.n_labels), sizeof(int64_t))
-        if self.by_rule == NULL or self.by_label == NULL:
+        self.by_middle = <int64_t*> calloc(max(1, self.n_labels), sizeof(int64_t))
+        if self.by_rule == NULL or self.by_label == NULL or self.by_middle == NULL:
             raise MemoryError()
         if self.scored and calibration is not None:
             if len(calibration) != self.n_labels:
@@ -115,6 +118,7 @@ cdef class QualityCounters:
         free(self.values)
         free(self.by_rule)
         free(self.by_label)
+        free(self.by_middle)
 
     cdef int _begin_life(self) except -1:
         self.life, = struct.unpack("=I", os.urandom(4))
@@ -197,6 +201,8 @@ cdef class QualityCounters:
             self._count_model(answer.label, answer.scores)
         elif tier == "rule":
             self._count_rule(answer.rule)
+        elif tier == "middle":
+            self._count_middle(answer.label)
         else:
             self.by_fallback += 1
 
@@ -205,6 +211,20 @@ cdef class QualityCounters:
 
     def count_rule(self, rule):
         self._count_rule(rule)
+
+    cdef int _count_middle(self, label) except -1:
+        cdef PyObject* index = PyDict_GetItemWithError(self.label_of, label)
+        if index != NULL:
+            self.by_middle[<int> <object> index] += 1
+        return 0
+
+    def count_middles(self, const uint8_t[:] tiers not None, const int64_t[:] label_index not None):
+        cdef Py_ssize_t row
+        if label_index.shape[0] != tiers.shape[0]:
+            raise ValueError("tiers and labels are of as many rows")
+        for row in range(tiers.shape[0]):
+            if tiers[row] == MIDDLE and 0 <= label_index[row] < self.n_labels:
+                self.by_middle[label_index[row]] += 1
 
     cdef int _count_model(self, label, scores) except -1:
         cdef double[MOST_LABELS] chances
@@ -306,6 +326,7 @@ cdef class QualityCounters:
             "unscored": self.unscored,
             "rules": [self.by_rule[place] for place in range(self.n_rules)],
             "fallback": self.by_fallback,
+            "middle": {str(place): self.by_middle[place] for place in range(self.n_labels) if self.by_middle[place]},
         }
 
     # Ids
@@ -322,6 +343,12 @@ cdef class QualityCounters:
                 and self._probabilities(chances)):
             chance = 1 + <uint32_t> llrint(chances[place] * 65534.0)
         return self._id(MODEL, False, place << 16 | chance)
+
+    def id_of_middle(self, label):
+        cdef PyObject* index = PyDict_GetItemWithError(self.label_of, label)
+        if index == NULL:
+            raise ValueError(f"{label!r} is not one of the labels")
+        return self._id(MIDDLE, False, <uint32_t> <int> <object> index << 16)
 
     def id_of_rule(self, rule):
         cdef PyObject* index = PyDict_GetItemWithError(self.rule_of, rule)

@@ -5,7 +5,7 @@
 2. compile the features, as many steps as the core can take;
 3. export the rest to ONNX, with float32 at the model's door, or float64 where float32 would change an answer;
 4. parity: the very Predictor that will serve, without its rules, against the pipeline; a breach refuses the build;
-5. rules: parsed, checked against the schema, measured;
+5. rules: parsed, checked against the schema, measured; the middle tier: packed as the pipeline was, and its threshold;
 6. quality, baselines, drift reference, golden rows, model card; all from measurements;
 7. pack. The same inputs give the same digest: nothing in a bundle depends on the clock or on a hash seed.
 """
@@ -38,6 +38,7 @@ from edgeml.builder.drift_reference import drift_reference
 from edgeml.builder.image_form import ImageForm, check_picture_width, picture_files, spec_of
 from edgeml.builder.image_onnx import COMPARED, onnx_pictures
 from edgeml.builder.leaf_counts import leaf_counts
+from edgeml.builder.middle_tier import Middle, make_middle, middle_over_table, middle_request
 from edgeml.builder.onnx_bundle import build_onnx
 from edgeml.builder.parity_rows import HELD_OUT_ROWS
 from edgeml.builder.rule_source import parse_rules
@@ -48,7 +49,7 @@ from edgeml.bundles import Bundle
 from edgeml.errors import BuildError, ParityError, RuleError, SchemaError
 from edgeml.runtime.image_spec import ImageSpec
 from edgeml.runtime.native_session import LEAF_COUNTS
-from edgeml.runtime.prediction import TIERS, Prediction, PredictionBatch
+from edgeml.runtime.prediction import Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
 from edgeml.runtime.regular_expressions import AT_LEAST as RE2_AT_LEAST
@@ -76,6 +77,7 @@ def build(
     version: str,
     held_out: tuple[Any, Any] | None = None,
     rules: Any = None,
+    middle: Any = None,
     features: Mapping[str, Mapping[str, Any]] | None = None,
     schema: Mapping[str, Any] | None = None,
     image: Any = None,
@@ -107,6 +109,9 @@ def build(
         held_out: ``(X, y)`` that the pipeline has not seen, for parity and quality; without it the reference rows
             serve, and the card says so. Its y may be None.
         rules: Rules asked before the model: YAML text, a path, or a list of dicts (see docs/rules.md).
+        middle: A small model that answers where it is sure, before the full one (see docs/tiers.md): ``learn``, a
+            fitted pipeline, or ``{"pipeline": ..., "budget": 0.005, "confidence": 0.95, "calibration": (X, y)}``, each
+            key optional. Classification only.
         features: Feature name -> overrides of what was read off the table (``unit``, ``min``, ``max``, ``missing``,
             ``unseen``, ``levels``, ``kind``, ``description``).
         schema: Only for a bare ONNX model: ``{"inputs": [{"name", "datatype", "shape"}], "outputs": [...]}``.
@@ -160,6 +165,7 @@ def build(
     if isinstance(pipeline, (str, Path, bytes)) and image is None:
         counted = None if unknown_fields == "reject" else unknown_fields
         of_records = {"y": y, "held_out": held_out, "rules": rules, "features": features, "fallback": fallback}
+        of_records["middle"] = middle
         refuse_given(of_records | {"unknown_fields": counted}, why="a bare ONNX model takes tensors, not records")
         if schema is None:
             raise BuildError(
@@ -173,6 +179,7 @@ def build(
         raise BuildError("X is missing: give the table (or the pictures) that the pipeline was fitted on")
 
     if image is None and is_list_of_texts(X):
+        middle = middle_over_table(middle, X)
         pipeline, X, held_out = over_table(pipeline, X, held_out)
         (column,) = X.columns
         features = {column: {"kind": "text"}} | dict(features or {})
@@ -208,6 +215,7 @@ def build(
     check_answers(y, len(X), task, name="y", table="X")
     check_width(y, task, pipeline, asked)
     X_check, y_check = check_held_out(held_out, X, task) if held_out is not None else (X, y)
+    wanted = middle_request(middle, y=y, held_out=held_out, task=task, is_image=image is not None)
     declared = (
         _prior(task, y, pipeline, asked) if fallback is None else checked_fallback(fallback, task, pipeline, asked)
     )
@@ -233,7 +241,23 @@ def build(
         rule_documents = rule_list.to_document()["rules"]
         if rule_list.needs_re2:
             candidate.config["requires"] |= {RE2: RE2_AT_LEAST}
-        predictor = candidate.with_rules(rule_list)
+        predictor = candidate.with_tiers(rule_list)
+    packed: Middle | None = None
+    if wanted is not None:
+        packed = make_middle(
+            wanted,
+            predictor=predictor,
+            inferred=inferred,
+            task=task,
+            facts=meta,
+            fallback=declared,
+            X=X,
+            y=y,
+            held_out=held_out,
+            say=lambda _: None,
+        )
+        candidate.config["middle"] = packed.document
+        predictor = candidate.with_tiers(predictor.rules, packed.tier)
     answers = predictor.predict_frame(check_frame)
     truth = None if y_check is None or not task.has_truth else task.truth(y_check)
     _measure_rules(rule_documents, answers, truth)
@@ -272,15 +296,16 @@ def build(
         reference=reference,
         quality=quality,
         baseline=simplest,
-        tiers=_tier_counts(answers),
+        tiers=answers.tier_counts(),
         rules=rule_documents,
     )
     config = candidate.config | {
         "quality": quality.to_dict() if quality else None,
         "baseline": simplest.to_dict() if simplest else None,
-        "tiers": _tier_counts(answers),
+        "tiers": answers.tier_counts(),
     }
-    members = candidate.members() | {
+    members = candidate.members() | (packed.members() if packed is not None else {})
+    members |= {
         "reference.json": json_bytes(reference),
         "golden.jsonl": golden,
         "CARD.md": card.encode(),
@@ -363,23 +388,21 @@ def _measure_quality(
 def _golden(candidate: Candidate, predictor: Predictor, table: Any, frame: Frame, answers: PredictionBatch) -> bytes:
     """The golden rows: edge cases that passed parity, and held-out rows."""
     tolerance = float(candidate.config["tolerance"])
+    threshold = 0.0 if predictor.middle is None else predictor.middle.threshold
     cases = candidate.edge_cases
     edges: list[Mapping[str, Any]] = []
     expected: list[Prediction] = []
     if cases.records:
         given = predictor.predict_many(cases.records)
         assert isinstance(given, PredictionBatch)  # what a list of records gets
-        picked = golden_rows.choose_edge_cases(cases.kinds, given, tolerance=tolerance)
+        picked = golden_rows.choose_edge_cases(cases.kinds, given, tolerance=tolerance, threshold=threshold)
         edges, expected = [cases.records[row] for row in picked], [given[row] for row in picked]
     wanted = golden_rows.GOLDEN_ROWS - len(edges)
-    chosen = golden_rows.choose(candidate.inferred.schema, frame, answers, tolerance=tolerance, wanted=wanted)
+    chosen = golden_rows.choose(
+        candidate.inferred.schema, frame, answers, tolerance=tolerance, wanted=wanted, threshold=threshold
+    )
     records = [*candidate.inferred.records(_rows(table, chosen)), *edges]
     return golden_rows.document(records, [answers[row] for row in chosen] + expected, list(map(str, predictor.labels)))
-
-
-def _tier_counts(answers: PredictionBatch) -> dict[str, int]:
-    counts = np.bincount(answers.tiers, minlength=len(TIERS)).tolist()
-    return dict(zip(TIERS, counts, strict=True))
 
 
 def _replay(bundle: Bundle) -> None:

@@ -5,8 +5,8 @@
 2. One map for each label, against all others: isotonic regression, kept as a step function of at most 64 steps. A map
    is kept where it makes the expected calibration error smaller on rows that it was not fitted on (five folds, ten
    bins of equally many rows, as NannyML); scores that are no probabilities need one in any case.
-3. For each rule, how often each label was true among the rows that it answered; the same for all rows, which the
-   fallback stands for.
+3. For each rule, how often each label was true among the rows that it answered; the same for each label of the middle
+   tier, and for all rows, which the fallback stands for.
 4. Nothing here depends on chance: the folds are drawn with a fixed seed.
 """
 
@@ -22,7 +22,7 @@ from sklearn.model_selection import KFold
 
 from edgeml.monitor.confusion import confusion_counts
 from edgeml.monitor.feedback_counts import MOST_LABELS
-from edgeml.runtime.prediction import MODEL, TIERS, Label, PredictionBatch
+from edgeml.runtime.prediction import MIDDLE, MODEL, TIERS, Label, PredictionBatch
 from edgeml.runtime.rules import RuleList
 
 MOST_STEPS = 64
@@ -72,6 +72,11 @@ def quality_reference(
         for number, tier in enumerate(TIERS)
         for (one, other), rows in _pairs(given[answers.tiers == number], true[answers.tiers == number]).items()
     }
+    if answers.middle_scores is not None:
+        by_middle = answers.tiers == MIDDLE
+        document["middle"] = [
+            _label_counts(true[by_middle & (given == label)], len(labels)) for label in range(len(labels))
+        ]
     return document | {
         "labels": list(labels),
         "confusion": confusion,

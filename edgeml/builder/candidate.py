@@ -32,6 +32,7 @@ from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.image_spec import MEMBER as IMAGE
 from edgeml.runtime.lane import Session
+from edgeml.runtime.middle import MiddleTier
 from edgeml.runtime.native_session import NativeSession
 from edgeml.runtime.onnx_scan import scan
 from edgeml.runtime.onnx_session import OnnxSession
@@ -94,8 +95,8 @@ class Candidate:
     predictor: Predictor
     edge_cases: ParityRows
 
-    def with_rules(self, rules: RuleList) -> Predictor:
-        """The same with rules asked first."""
+    def with_tiers(self, rules: RuleList | None, middle: MiddleTier | None = None) -> Predictor:
+        """The same with rules asked first, and then a middle tier."""
         return Predictor(
             config=self.config,
             digest="",
@@ -104,6 +105,7 @@ class Candidate:
             program=self.compiled.program,
             session=self.predictor.session,
             max_rows=self.predictor.reader.max_rows,
+            middle=middle,
         )
 
     def members(self) -> dict[str, bytes]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from edgeml.monitor.drift import word_buckets
 from edgeml.monitor.drift_layout import SHARES, VOCABULARY_BYTES
-from edgeml.runtime.prediction import MODEL, TIERS, PredictionBatch
+from edgeml.runtime.prediction import MIDDLE, MODEL, PredictionBatch
 from edgeml.runtime.reader import Frame
 from edgeml.runtime.rules import RuleList
 from edgeml.runtime.schema import Schema
@@ -205,15 +205,15 @@ def word_reference(texts: Sequence[bytes | None]) -> dict[str, Any]:
 
 
 def _answers(frame: Frame, answers: PredictionBatch, rules: RuleList | None) -> dict[str, Any]:
-    tiers = np.bincount(answers.tiers, minlength=len(TIERS)).tolist()
     document: dict[str, Any] = {
-        "tiers": dict(zip(TIERS, tiers, strict=True)),
+        "tiers": answers.tier_counts(),
         "abstain": _abstained(frame, rules),
         "rows": len(answers),
     }
     by_model = answers.tiers == MODEL
     if answers.label_index is not None:
-        counts = np.bincount(answers.label_index[answers.label_index >= 0], minlength=len(answers.labels))
+        given = answers.label_index[by_model & (answers.label_index >= 0)]
+        counts = np.bincount(given, minlength=len(answers.labels))
         document["labels"] = {str(label): int(count) for label, count in zip(answers.labels, counts, strict=True)}
         document["label_counts"] = _label_counts(answers)
     if answers.scores is not None and answers.scores.shape[1] > 1:
@@ -236,10 +236,11 @@ def _answers(frame: Frame, answers: PredictionBatch, rules: RuleList | None) -> 
 def _label_counts(answers: PredictionBatch) -> dict[str, Any]:
     """The labels in the order of their indexes, and how often each was answered, by whichever tier."""
     assert answers.label_index is not None
-    by_model = answers.label_index[answers.tiers == MODEL]
-    counts = np.bincount(by_model[by_model >= 0], minlength=len(answers.labels)).tolist()
+    indexed = (answers.tiers == MODEL) | (answers.tiers == MIDDLE)
+    given = answers.label_index[indexed]
+    counts = np.bincount(given[given >= 0], minlength=len(answers.labels)).tolist()
     index_of = {str(label): index for index, label in enumerate(answers.labels)}
-    for row in np.flatnonzero(answers.tiers != MODEL).tolist():
+    for row in np.flatnonzero(~indexed).tolist():
         label = answers[row].label
         if label is not None:
             counts[index_of[str(label)]] += 1

@@ -2,11 +2,12 @@
 
 1. Edge cases that parity has made up and that passed it, some of each kind: both sides of a decision, missing values,
    unseen levels, extreme numbers.
-2. Of the held-out rows, in this order, until there are enough: one row for each rule that fires, the rows nearest to a
-   decision between two labels, rows with missing values or unseen levels, the smallest and the largest value of each
-   numeric feature, then rows spread over the labels (or over the range of the values).
-3. Never a row whose best labels are closer together than scores may differ: another processor may rightly answer it
-   with the other label.
+2. Of the held-out rows, in this order, until there are enough: one row for each rule that fires, rows on both sides of
+   the threshold of the middle tier, the rows nearest to a decision between two labels, rows with missing values or
+   unseen levels, the smallest and the largest value of each numeric feature, then rows spread over the labels (or over
+   the range of the values).
+3. Never a row whose best labels are closer together than scores may differ, or that is so close to the threshold of the
+   middle tier: another processor may rightly answer it with the other label, or by the other tier.
 
 The answers are those of the very Predictor that was found equal to the pipeline.
 """
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeml.runtime.prediction import MODEL, Prediction, PredictionBatch
+from edgeml.runtime.prediction import MIDDLE, MODEL, Prediction, PredictionBatch
 from edgeml.runtime.reader import Frame
 from edgeml.runtime.schema import Schema
 
@@ -30,18 +31,22 @@ EDGE_CASES = 20
 EDGE_KINDS = ("boundary", "missing", "unseen", "edge", "split", "jitter")
 
 
-def choose_edge_cases(kinds: Sequence[str], answers: PredictionBatch, *, tolerance: float) -> list[int]:
+def choose_edge_cases(
+    kinds: Sequence[str], answers: PredictionBatch, *, tolerance: float, threshold: float = 0.0
+) -> list[int]:
     """Picks edge cases that the model answers, each kind in turn.
 
     Args:
         kinds: Kind of each candidate.
         answers: The bundle's answers to them.
         tolerance: Largest difference of a score.
+        threshold: That of the middle tier, where there is one.
 
     Returns:
         Row numbers, rising; at most ``EDGE_CASES``.
     """
-    certain = (answers.tiers == MODEL) & (_gaps(answers) > 2 * tolerance)
+    learnt = (answers.tiers == MODEL) | (answers.tiers == MIDDLE)
+    certain = learnt & (_gaps(answers) > 2 * tolerance) & (_margins(answers, threshold) > 2 * tolerance)
     if answers.labels and answers.scores is None:
         # Nothing says how near the other label is; on the border it is as near as can be.
         certain &= np.array([kind != "boundary" for kind in kinds], dtype=bool)
@@ -53,7 +58,13 @@ def choose_edge_cases(kinds: Sequence[str], answers: PredictionBatch, *, toleran
 
 
 def choose(
-    schema: Schema, frame: Frame, answers: PredictionBatch, *, tolerance: float, wanted: int = GOLDEN_ROWS
+    schema: Schema,
+    frame: Frame,
+    answers: PredictionBatch,
+    *,
+    tolerance: float,
+    wanted: int = GOLDEN_ROWS,
+    threshold: float = 0.0,
 ) -> list[int]:
     """Picks held-out rows.
 
@@ -63,13 +74,15 @@ def choose(
         answers: The bundle's answers to them.
         tolerance: Largest difference of a score.
         wanted: How many rows at the most.
+        threshold: That of the middle tier, where there is one.
 
     Returns:
         Row numbers, rising.
     """
     quarter = max(1, wanted // 4)
     gaps = _gaps(answers)
-    unsure = gaps <= 2 * tolerance
+    margins = _margins(answers, threshold)
+    unsure = (gaps <= 2 * tolerance) | (margins <= 2 * tolerance)
     chosen: dict[int, None] = {}
 
     def take(rows: Iterable[int], limit: int) -> None:
@@ -82,6 +95,9 @@ def choose(
                 room -= 1
 
     take(_first_of_each(answers.rule_index), quarter)
+    by_margin = np.argsort(margins, kind="stable")[: np.isfinite(margins).sum()]
+    for tier in (MIDDLE, MODEL):
+        take(by_margin[answers.tiers[by_margin] == tier].tolist(), max(1, quarter // 2))
     take(np.argsort(gaps, kind="stable")[: np.isfinite(gaps).sum()].tolist(), quarter)
     take(_with_holes(schema, frame), quarter)
     take(_extremes(schema, frame), quarter)
@@ -93,11 +109,21 @@ def choose(
 def _gaps(answers: PredictionBatch) -> NDArray[np.float64]:
     """Between the two largest scores of each row; infinite where there are none."""
     gaps = np.full(len(answers), np.inf)
-    if answers.scores is not None and answers.scores.shape[1] > 1:
-        scored = np.isfinite(answers.scores).all(axis=1)
-        ordered = np.sort(answers.scores[scored].astype(np.float64), axis=1)
-        gaps[scored] = ordered[:, -1] - ordered[:, -2]
+    for scores, tier in ((answers.scores, MODEL), (answers.middle_scores, MIDDLE)):
+        if scores is not None and scores.shape[1] > 1:
+            scored = np.isfinite(scores).all(axis=1) & (answers.tiers == tier)
+            ordered = np.sort(scores[scored].astype(np.float64), axis=1)
+            gaps[scored] = ordered[:, -1] - ordered[:, -2]
     return gaps
+
+
+def _margins(answers: PredictionBatch, threshold: float) -> NDArray[np.float64]:
+    """Between the middle tier's largest score and its threshold, on either side; infinite where it was not asked."""
+    margins = np.full(len(answers), np.inf)
+    if answers.middle_scores is not None:
+        scored = np.isfinite(answers.middle_scores).all(axis=1)
+        margins[scored] = np.abs(answers.middle_scores[scored].max(axis=1) - threshold)
+    return margins
 
 
 def document(records: Sequence[Mapping[str, Any]], answers: Sequence[Prediction], keys: Sequence[str]) -> bytes:
@@ -109,7 +135,7 @@ def document(records: Sequence[Mapping[str, Any]], answers: Sequence[Prediction]
             expected["label"] = answer.label
         if answer.value is not None:
             expected["value"] = answer.value
-        if answer.tier == "model" and answer.scores is not None:
+        if answer.tier in ("model", "middle") and answer.scores is not None:
             expected["scores"] = [answer.scores[key] for key in keys if key in answer.scores]
         lines.append(
             json.dumps({"record": dict(record), "expected": expected}, ensure_ascii=False, separators=(",", ":"))

@@ -40,7 +40,7 @@ def over_table(pipeline: Any, X: Any, held_out: tuple[Any, Any] | None) -> tuple
         pipeline = pipeline.best_estimator_
     if not isinstance(pipeline, Pipeline) or len(pipeline.steps) < 2:
         raise BuildError("X is a list of texts, which takes a Pipeline that begins with a vectorizer; give a table")
-    name = str(X.name) if isinstance(X, pd.Series) and X.name is not None else TEXT
+    name = _name(X)
     before = pipeline.steps[:-1]
     inner = before[0][1] if len(before) == 1 else Pipeline(before)
     columns = ColumnTransformer([(name, inner, name)], sparse_threshold=1.0)
@@ -53,10 +53,27 @@ def over_table(pipeline: Any, X: Any, held_out: tuple[Any, Any] | None) -> tuple
     columns._transformer_to_input_indices = {name: [0]}
     columns._name_to_fitted_passthrough = {}
     if held_out is not None:
-        if not is_list_of_texts(held_out[0]):
-            raise BuildError("held_out must be a list of texts as X is one")
-        held_out = (_table(held_out[0], name), held_out[1])
+        held_out = texts_over_table(X, held_out)
     return Pipeline([("texts", columns), pipeline.steps[-1]]), _table(X, name), held_out
+
+
+def texts_over_table(X: Any, held_out: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Other texts with their answers, as a table like that of X.
+
+    Args:
+        X: The texts that the pipeline was fitted on.
+        held_out: Texts and answers.
+
+    Raises:
+        BuildError: It is no list of texts.
+    """
+    if not is_list_of_texts(held_out[0]):
+        raise BuildError("held_out must be a list of texts as X is one")
+    return _table(held_out[0], _name(X)), held_out[1]
+
+
+def _name(X: Any) -> str:
+    return str(X.name) if isinstance(X, pd.Series) and X.name is not None else TEXT
 
 
 def _table(texts: Any, name: str) -> pd.DataFrame:

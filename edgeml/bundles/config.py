@@ -68,6 +68,7 @@ _OPTIONAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "parent": (lambda value: value is None or _is_matching(_DIGEST)(value), "null or sha256:<64 hex digits>"),
     "toolchain": (_is_object, "an object"),
     "parity": (_is_object, "an object"),
+    "middle": (_is_object, "an object"),
 }
 _REQUIRES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "edgeml": (_is_matching(_AT_LEAST), "a lowest version such as '>=0.1'"),

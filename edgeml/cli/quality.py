@@ -118,7 +118,7 @@ def _parts(found: Mapping[str, Any], most: int | None) -> list[Table]:
     built = (found["reference"] or {}).get("measures") or {}
     headings = ["answers", "estimated accuracy", "labels", "by labels", "when built"]
     tiers = table("By tier", "tier", *headings, right=("answers", "labels"))
-    for name in ("rule", "model", "fallback"):
+    for name in ("rule", "middle", "model", "fallback"):
         one, other = (side.get("by_tier", {}).get(name) for side in (estimated, realised))
         if one or other:
             before = _percent(built.get(name, {}).get("accuracy"))
@@ -141,7 +141,7 @@ def _errors(found: Mapping[str, Any]) -> Table:
     built = found["reference"].get("by_tier", {})
     headings: Sequence[str] = ("labels", "mean absolute error", "when built", "root mean squared error", "when built")
     shown = table("Errors by tier", "tier", *headings)
-    for tier in ("rule", "model", "fallback"):
+    for tier in ("rule", "middle", "model", "fallback"):
         now, before = realised.get(tier, {}), built.get(tier, {})
         if now or before:
             cells = [

@@ -6,9 +6,9 @@
 3. Any thread may call any method, with or without the GIL; no count is lost, and a snapshot never shows half a record.
 
 A column is eight int32: kind, slot, start, edge, n_edges, byte, n_bytes, sum. ``slot`` is the column of the Frame's
-bank (of ``value``: which number of the answer). ``start`` is the place of its first bin in the block. ``edge`` and
-``n_edges`` say where its edges are, ``byte`` and ``n_bytes`` where its codes or its vocabulary are, ``sum`` which pair
-of sums is its own. The bins of each kind:
+bank (of ``value``: which number of the answer; of ``tier``: whether the middle tier has a bin). ``start`` is the place
+of its first bin in the block. ``edge`` and ``n_edges`` say where its edges are, ``byte`` and ``n_bytes`` where its
+codes or its vocabulary are, ``sum`` which pair of sums is its own. The bins of each kind:
 
 ====================  ==================================================================================================
 ``number``, ``value``  missing, below, one between each two edges (the last one closed), above: ``n_edges + 2``;
@@ -16,7 +16,7 @@ of sums is its own. The bins of each kind:
 ``category``          missing, unseen, then as ``codes`` says for each level's code
 ``text``              missing, then 17 of the length in bytes: below 2, 4, 8, ... 65,536, and above
 ``words``             missing, no words, then ten of the share of words that are not in the vocabulary
-``tier``              rule, model, fallback
+``tier``              rule, model, fallback; and middle where ``slot`` is 1 (where it is 0, middle counts as model)
 ``label``             other, then as ``codes`` says for each label's index
 ``confidence``        below, one between each two edges (the last one closed), above: ``n_edges + 1``
 ====================  ==================================================================================================
@@ -94,7 +94,7 @@ class DriftCounters:
             capsule: The Frame's; not to be filled meanwhile.
             tiers: uint8[n]: 0 rule, 1 model, 2 fallback.
             rule_index: int32[n]: the rule that answered; read where one did.
-            label_index: int64[n]: index of the model's label; read where it answered.
+            label_index: int64[n]: index of the label; read where the model or the middle tier answered.
             scores: [n] or [n, k], float64, float32 or int64; likewise.
             values: [n] or [n, m], likewise.
 
@@ -145,6 +145,13 @@ class LaneCounters:
 
     def fallback(self) -> None:
         """Counts the row as answered by the fallback."""
+
+    def middle(self, label: int) -> None:
+        """Counts the row as answered by the middle tier.
+
+        Args:
+            label: Index of the label.
+        """
 
     def scored(self) -> list[float] | None:
         """The scores, counted as answered by the model: one call where a caller needs both.

@@ -92,6 +92,17 @@ class QualityCounters:
             rule_index: int32[n]: index of the rule; -1 where none answered.
         """
 
+    def count_middles(self, tiers: NDArray[Any], label_index: NDArray[Any]) -> None:
+        """Counts those rows of a batch that the middle tier answered.
+
+        Args:
+            tiers: uint8[n]; 3 where it answered.
+            label_index: int64[n].
+
+        Raises:
+            ValueError: The arrays do not fit each other.
+        """
+
     def count_fallback(self, count: int = 1) -> None:
         """Counts answers of the fallback."""
 
@@ -101,7 +112,8 @@ class QualityCounters:
         Returns:
             ``labels``: for each label how often the model gave it, the sum of its probability over these rows, and
             over the other rows, in units of 2**-30; empty where nothing is scored. ``unscored``: other answers of the
-            model. ``rules``: how often each rule answered. ``fallback``: how often the fallback did.
+            model. ``rules``: how often each rule answered. ``fallback``: how often the fallback did. ``middle``: index
+            of a label, as text -> how often the middle tier gave it.
         """
 
     def id_of_model(self, label: Any, scores: dict[str, float] | None) -> bytes:
@@ -113,6 +125,13 @@ class QualityCounters:
 
     def id_of_value(self, value: float) -> bytes:
         """The same for a number that the model gave."""
+
+    def id_of_middle(self, label: Any) -> bytes:
+        """The same for an answer of the middle tier.
+
+        Raises:
+            ValueError: There is no such label.
+        """
 
     def id_of_rule(self, rule: str | None) -> bytes:
         """The same for an answer of a rule.

@@ -22,7 +22,7 @@ from edgeml.kernels.histogram import Histogram
 from edgeml.monitor.quality import Quality
 from edgeml.monitor.validation import added
 
-TIERS = ("rule", "model", "fallback")
+TIERS = ("rule", "middle", "model", "fallback")
 _MOST_BYTES = 64 * 1024 * 1024
 
 

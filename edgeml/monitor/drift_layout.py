@@ -32,6 +32,7 @@ _MAX_COUNT = 2**53
 _BANKS = {"number": "number", "integer": "number", "boolean": "number", "category": "category", "text": "text"}
 _LENGTHS = ("length below 2", *(f"length {2**i} to {2 ** (i + 1) - 1}" for i in range(1, 16)), "length 65536 and above")
 _TIERS = ("rule", "model", "fallback")
+MIDDLE = "middle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Column:
         edges: Edges between the bins of a number, confidence or value.
         watched: Whether it may raise an alarm. False where the reference is not comparable: without counts, or where
             answers were counted on the rows that the model had learnt from, on which it is too sure of itself.
-        slot: Column of the Frame's bank; of a value, which number of the answer.
+        slot: Column of the Frame's bank; of a value, which number of the answer; of the tiers, 1 where the middle tier
+            has a bin.
         levels: Names of the levels or labels that have a bin of their own.
         codes: Bin of each level of the schema, or of each label; by code, and not in the order of the bins.
         vocabulary: The words of the reference, a bitmap of their hashes.
@@ -79,7 +81,7 @@ class Column:
         if self.kind == "label":
             return ("other", *self.levels)
         if self.kind == "tier":
-            return _TIERS
+            return (*_TIERS, MIDDLE)[: self.bins]
         if self.kind == "text":
             return ("missing", *_LENGTHS)
         if self.kind == "words":
@@ -237,7 +239,11 @@ class _Builder:
             raise _error("answers, held_out", "must be true or false")
         tiers = _object(answers.get("tiers"), "answers, tiers")
         counts = [_count(tiers.get(tier), f"answers, tiers, {tier}") for tier in _TIERS]
-        self._add(self._derived("#tier"), "tier", counts, watched=held_out)
+        # Of a bundle without a middle tier nothing is said of one, and it has no bin: what boxes have counted stays so.
+        has_middle = MIDDLE in tiers
+        if has_middle:
+            counts.append(_count(tiers[MIDDLE], f"answers, tiers, {MIDDLE}"))
+        self._add(self._derived("#tier"), "tier", counts, watched=held_out, slot=int(has_middle))
         if "label_counts" in answers:
             self._label(_object(answers["label_counts"], "answers, label_counts"), held_out)
         if "confidence" in answers:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeml.kernels.histogram import Histogram
 
-TIERS = ("rule", "model", "fallback")
+TIERS = ("rule", "middle", "model", "fallback")
 PERCENTILES = {"p50_us": 50.0, "p90_us": 90.0, "p99_us": 99.0, "p999_us": 99.9}
 # Upper ends, in microseconds, of the coarser buckets of ``distribution``. Fixed: only like buckets add up over boxes.
 BUCKETS_US = (
@@ -36,7 +36,7 @@ class LatencyMonitor:
         """Counts one answer.
 
         Args:
-            tier: ``rule``, ``model`` or ``fallback``.
+            tier: ``rule``, ``middle``, ``model`` or ``fallback``.
             ns: How long it took, in nanoseconds.
 
         Raises:

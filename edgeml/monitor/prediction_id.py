@@ -4,8 +4,8 @@
 
     1  format (1) in the upper half, then whether it stands for a number (1 bit), then the tier (2 bits)
     4  beginning of the bundle's digest
-    4  rule: its index (2) and nothing; model: index of the label (2) and how likely it was right (2: 0 where nobody
-       knew, else 1 + 65534 p); a number: float32
+    4  rule: its index (2) and nothing; model and middle tier: index of the label (2) and how likely it was right (2: 0
+       where nobody knew, else 1 + 65534 p); a number: float32
     8  number of the answer: 4 random bytes of whoever counts, 4 that count
     3  check of the bytes before: FNV-1a of 32 bits, its lowest 24, mixed with its highest 8
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 LETTERS = 27
 
 _FORMAT = 1
-_TIERS = ("rule", "model", "fallback")
+_TIERS = ("rule", "model", "fallback", "middle")
 _LAYOUT = struct.Struct(">B4s4sQ3s")
 _STANDARD = str.maketrans("-_", "+/")
 
@@ -35,7 +35,7 @@ class PredictionId:
     Attributes:
         bundle: The first four bytes of the bundle's digest.
         tier: Who answered.
-        index: Index of the label (model) or of the rule; 0 for a number of the model, and for the fallback.
+        index: Index of the label (model, middle) or of the rule; 0 for a number of the model, and for the fallback.
         chance: How likely the label was right, as the bundle's calibration had it; None where nobody knew.
         value: The number, in single precision; None where the answer was a label, and for rules and fallback.
         number: Different for each answer.

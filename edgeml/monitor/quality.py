@@ -5,7 +5,8 @@ The document of one engine, all numbers cumulative:
 - ``labels``: for each label [how often the model gave it, the sum of its probability over these rows, the same over the
   rows that were given another label]; sums in units of 2**-30. Empty where scores say nothing.
 - ``unscored``: answers of the model that are not in ``labels``.
-- ``rules``: how often each rule answered. ``fallback``: how often the fallback did.
+- ``rules``: how often each rule answered. ``fallback``: how often the fallback did. ``middle``: index of a label ->
+  how often the middle tier gave it; what was kept before there was one has no such member.
 - ``feedback``: answers whose label came later. ``tiers`` and ``rules``: [labels, right ones] by tier and by index of
   the rule; ``confusion``: ``"tier,given,true"`` -> answers, by index of the label, 64 for all further ones;
   ``reliability``: [labels, right ones, sum of the probability] for each tenth of the probability that the answer was
@@ -22,7 +23,7 @@ from typing import Any
 from edgeml.monitor.feedback_counts import RELIABILITY_BINS
 from edgeml.monitor.latency import TIERS
 
-_MEMBERS = ("labels", "unscored", "rules", "fallback", "feedback")
+_MEMBERS = ("labels", "unscored", "rules", "fallback", "middle", "feedback")
 _FEEDBACK = ("tiers", "rules", "confusion", "reliability", "errors")
 
 
@@ -39,7 +40,10 @@ class Quality:
         Raises:
             ValueError: It is none; names the member.
         """
+        if isinstance(document, dict):
+            document = {"middle": {}} | document
         _members(document, _MEMBERS, "the document")
+        _by_index(document["middle"], "middle")
         _list(document["labels"], "labels", width=3)
         _counts([document["unscored"]], "unscored")
         _list(document["rules"], "rules")
@@ -97,6 +101,11 @@ class Quality:
     def rules(self) -> list[int]:
         """How often each rule answered."""
         return list(self._document["rules"])
+
+    @property
+    def middle(self) -> dict[int, int]:
+        """Index of a label -> how often the middle tier gave it."""
+        return {int(index): count for index, count in self._document["middle"].items()}
 
     @property
     def fallback(self) -> int:
@@ -164,6 +173,12 @@ def confusion_of(key: str) -> tuple[str, int, int]:
 def _members(document: Any, names: tuple[str, ...], where: str) -> None:
     if not isinstance(document, dict) or set(document) != set(names):
         raise ValueError(f"{where} must be an object of {', '.join(names)}")
+
+
+def _by_index(counts: Any, name: str) -> None:
+    if not isinstance(counts, dict) or not all(isinstance(key, str) and key.isdecimal() for key in counts):
+        raise ValueError(f"{name} must be an object of counts by index")
+    _counts(list(counts.values()), name)
 
 
 def _list(rows: Any, name: str, *, width: int = 0) -> None:

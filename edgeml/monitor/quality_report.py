@@ -7,9 +7,10 @@ calibrated probability p is right with the chance p, so over the rows of the mod
     missed(c) = sum of p_c over rows that were given another label
 
 and accuracy, precision, recall and F1 follow as from counts. Rows that a rule answered have as p the shares of the
-true labels that were counted when the bundle was built, among the rows that this rule answered; rows of the fallback
-have the shares of all known labels. A rule that never answered a row with a known label has none; its rows are left
-out, and counted as such.
+true labels that were counted when the bundle was built, among the rows that this rule answered; likewise rows to which
+the middle tier gave a label, among the rows to which it gave this label; rows of the fallback have the shares of all
+known labels. A rule, or a label of the middle tier, that never answered a row with a known label has none; its rows are
+left out, and counted as such.
 
 The interval of a share of n rows reaches 3 standard errors to either side, as NannyML's (``share_interval``), with ::
 
@@ -40,6 +41,7 @@ from typing import Any
 from edgeml.monitor.confidence_sequence import ALPHA, confidence_sequence
 from edgeml.monitor.confusion import MEASURES, OneLabel, confusion_counts, figure, macro, share_interval
 from edgeml.monitor.feedback_counts import PART
+from edgeml.monitor.latency import TIERS
 from edgeml.monitor.quality import Quality, confusion_of
 
 Z = 3.0
@@ -106,6 +108,7 @@ def _estimated(reference: Mapping[str, Any], counts: Quality) -> dict[str, Any] 
     parts.append(("model", rows, by_model, reference["calibration"]["rows"]))
     left_out = counts.unscored
     sources = [("rule", answered, rule) for answered, rule in zip(counts.rules, rules, strict=True)]
+    sources += _of_middle(counts.middle, reference.get("middle") or [], len(labels))
     for tier, answered, source in [*sources, ("fallback", counts.fallback, reference["prior"])]:
         known = sum(source["true"])
         if not known or source["label"] is None:
@@ -124,7 +127,7 @@ def _estimated(reference: Mapping[str, Any], counts: Quality) -> dict[str, Any] 
         }
         for label, one, known in zip(labels, found, [each.shares() for each in of_reference], strict=True)
     }
-    tiers = {tier: _mean([part for part in parts if part[0] == tier]) for tier in ("rule", "model", "fallback")}
+    tiers = {tier: _mean([part for part in parts if part[0] == tier]) for tier in TIERS}
     return {
         "rows": sum(rows for _, rows, _, _ in parts),
         "left_out": left_out,
@@ -133,6 +136,16 @@ def _estimated(reference: Mapping[str, Any], counts: Quality) -> dict[str, Any] 
         "by_tier": {tier: each for tier, each in tiers.items() if each is not None},
         "by_label": by_label,
     }
+
+
+def _of_middle(
+    given: Mapping[int, int], reference: Sequence[Sequence[int]], labels: int
+) -> list[tuple[str, int, dict[str, Any]]]:
+    """The middle tier's answers by label, in the form of a rule's."""
+    if given and max(given) >= labels:
+        raise ValueError("the counts are of another bundle: other labels")
+    true = [list(each) for each in reference] if len(reference) == labels else [[0] * labels for _ in range(labels)]
+    return [("middle", rows, {"label": label, "true": true[label]}) for label, rows in sorted(given.items())]
 
 
 def _add_constant(found: Sequence[OneLabel], given: int, rows: float, shares: Sequence[float]) -> None:

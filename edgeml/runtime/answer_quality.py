@@ -93,6 +93,8 @@ class AnswerQuality:
             self.counters.count_models(answers.tiers, answers.label_index, answers.scores)
         else:
             self.counters.count_unscored(int(np.count_nonzero(answers.tiers == MODEL)))
+        if answers.middle_scores is not None and answers.label_index is not None:
+            self.counters.count_middles(answers.tiers, answers.label_index)
         self.counters.count_rules(answers.rule_index)
         self.counters.count_fallback(int(np.count_nonzero(answers.tiers == FALLBACK)))
 
@@ -122,9 +124,10 @@ class AnswerQuality:
             rule, given = answer.index, rules[answer.index]
         if not predictor.labels:
             return self._judge_value(answer, item, given)
-        if answer.tier == "model" and (answer.value is not None or answer.index >= len(predictor.labels)):
+        by_label = answer.tier in ("model", "middle")
+        if by_label and (answer.value is not None or answer.index >= len(predictor.labels)):
             raise _bad_id(f"the bundle has no label {answer.index}")
-        index = answer.index if answer.tier == "model" else self._index[_key(given.label)]
+        index = answer.index if by_label else self._index[_key(given.label)]
         true = self._index.get(_key(item.get("label"))) if "label" in item else None
         if true is None or "value" in item:
             shown = ", ".join(map(repr, predictor.labels[:_SHOWN])) + (", ..." if len(self._index) > _SHOWN else "")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeml.errors import RequestError
-from edgeml.runtime.prediction import Prediction
+from edgeml.runtime.prediction import MIDDLE, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 
 
@@ -63,7 +63,17 @@ def inference(answers: Sequence[Prediction], predictor: Predictor) -> Inference:
     """
     # A batch makes its predictions each time it is asked for them.
     made = list(answers)
-    return Inference(_outputs(made, getattr(answers, "scores", None), predictor), provenance(made))
+    return Inference(_outputs(made, _scores(answers), predictor), provenance(made))
+
+
+def _scores(answers: Sequence[Prediction]) -> NDArray[Any] | None:
+    """The scores of all rows: where the middle tier answered, its own; None where the model has none."""
+    if not isinstance(answers, PredictionBatch) or answers.scores is None or answers.middle_scores is None:
+        return getattr(answers, "scores", None)
+    scores = answers.scores.copy()
+    rows = answers.tiers == MIDDLE
+    scores[rows] = answers.middle_scores[rows]
+    return scores
 
 
 def provenance(answers: Sequence[Prediction]) -> dict[str, Any]:

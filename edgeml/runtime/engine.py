@@ -349,7 +349,7 @@ class Engine:
     def _observe_batch(self, answers: PredictionBatch, elapsed_ns: int) -> None:
         each = elapsed_ns // max(1, len(answers))
         self.quality.observe_batch(answers)
-        for tier, count in zip(TIERS, np.bincount(answers.tiers, minlength=3).tolist(), strict=True):
+        for tier, count in zip(TIERS, np.bincount(answers.tiers, minlength=len(TIERS)).tolist(), strict=True):
             self.latency.observe_many(tier, each, count)
         if answers.label_index is not None:
             # The model's alone: with those of its answers when the bundle was built they are compared.

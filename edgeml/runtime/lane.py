@@ -10,6 +10,7 @@ from edgeml.kernels.drift_counters import DriftCounters, LaneCounters
 from edgeml.kernels.frame import Frame
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.image_program import PictureProgram
+from edgeml.runtime.middle import MiddleLane, MiddleTier
 from edgeml.runtime.native_session import BoundRows, NativeSession
 from edgeml.runtime.no_model import NoModel
 from edgeml.runtime.onnx_session import Binding, OnnxSession
@@ -20,13 +21,19 @@ Session = OnnxSession | NativeSession | NoModel
 class Lane:
     """The buffers of one call: a Frame, an encoder's scratch, the model's input and output tensors for one row."""
 
-    __slots__ = ("bound", "capsule", "count", "encode", "encoder", "frame", "label", "run", "scores", "value")
+    __slots__ = ("bound", "capsule", "count", "encode", "encoder", "frame", "label", "middle", "run", "scores", "value")
 
     def __init__(
-        self, frame: Frame, program: FeatureProgram | PictureProgram, session: Session, wanted: list[str]
+        self,
+        frame: Frame,
+        program: FeatureProgram | PictureProgram,
+        session: Session,
+        wanted: list[str],
+        middle: MiddleTier | None = None,
     ) -> None:
         self.frame = frame
         self.capsule = frame.capsule
+        self.middle: MiddleLane | None = None if middle is None else middle.lane()
         self.encoder = program.encoder(session.product if isinstance(session, NativeSession) else None)
         self.count: LaneCounters | None = None
         self.bound = not program.strings and not isinstance(session, NoModel)

@@ -103,7 +103,7 @@ class Outputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             scores = scores.reshape(n, 1)
         label_index = np.full(n, -1, dtype=np.int64)
         if self.decision == "argmax" and scores is not None:
-            label_index[asked] = _largest(scores[asked])
+            label_index[asked] = largest(scores[asked])
         elif "label" in given:
             raw = given["label"].reshape(n)
             for index, known in enumerate(self.label_values or ()):
@@ -114,8 +114,12 @@ class Outputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         return label_index, None, scores
 
 
-def _largest(scores: NDArray[Any]) -> NDArray[np.intp]:
-    """Position of the first largest score in each row."""
+def largest(scores: NDArray[Any]) -> NDArray[np.intp]:
+    """Position of the first largest score in each row.
+
+    Args:
+        scores: [n, k].
+    """
     if scores.shape[1] == 2:
         # Several times as fast as argmax over rows of two.
         return (scores[:, 1] > scores[:, 0]).astype(np.intp)

@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 Label = str | int | bool | float
 
-RULE, MODEL, FALLBACK = 0, 1, 2
-TIERS = ("rule", "model", "fallback")
+# Codes stand in counters and ids of boxes: a new tier gets the next one.
+RULE, MODEL, FALLBACK, MIDDLE = 0, 1, 2, 3
+TIERS = ("rule", "model", "fallback", "middle")
 
 
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer for one record.
 
     Attributes:
-        tier: ``rule``, ``model`` or ``fallback``: who gave the answer.
+        tier: ``rule``, ``middle``, ``model`` or ``fallback``: who gave the answer.
         label: The class, cluster or inlier/outlier mark; None for a regression.
         value: The number (several for a multi-output regression); None for a classification.
         scores: Score of each label, keyed by the label's text: probabilities where the model has them,
@@ -52,9 +53,11 @@ class PredictionBatch(Sequence[Prediction]):
 
     Attributes:
         tiers: uint8[n]: index into ``TIERS``.
-        label_index: int64[n]: index into ``labels``; None for a regression.
+        label_index: int64[n]: index into ``labels`` where the model or the middle tier answered; None for a
+            regression.
         values: float64[n] or [n, m]; None unless a regression.
         scores: [n, k], NaN rows where the model was not asked; None where the model has no scores.
+        middle_scores: float64[n, k], NaN rows where the middle tier was not asked; None where there is none.
         rule_index: int32[n]: index of the rule that answered, -1 where none did.
         labels: The k labels in the order of the score columns.
         reasons: Row -> why the fallback answered it.
@@ -68,6 +71,7 @@ class PredictionBatch(Sequence[Prediction]):
         "_version",
         "label_index",
         "labels",
+        "middle_scores",
         "reasons",
         "rule_index",
         "scores",
@@ -90,12 +94,14 @@ class PredictionBatch(Sequence[Prediction]):
         reasons: dict[int, str],
         bundle: str,
         version: str,
+        middle_scores: NDArray[np.float64] | None = None,
     ) -> None:
         self.tiers = tiers
         self.rule_index = rule_index
         self.label_index = label_index
         self.values = values
         self.scores = scores
+        self.middle_scores = middle_scores
         self.labels = labels
         self.reasons = reasons
         self._score_keys = score_keys
@@ -133,16 +139,26 @@ class PredictionBatch(Sequence[Prediction]):
             fallback: Prediction = msgspec.structs.replace(self._fallback, reason=self.reasons.get(i))
             return fallback
         scores = None
-        if self.scores is not None:
+        if tier == MIDDLE:
+            assert self.middle_scores is not None  # what it answered it has scored
+            scores = dict(zip(map(str, self.labels), self.middle_scores[i].tolist(), strict=True))
+        elif self.scores is not None:
             scores = dict(zip(self._score_keys, self.scores[i].tolist(), strict=True))
         return Prediction(
-            tier="model",
+            tier=TIERS[tier],
             label=None if self.label_index is None else self.labels[self.label_index[i]],
             value=None if self.values is None else self.values[i].tolist(),
             scores=scores,
             bundle=self._bundle,
             version=self._version,
         )
+
+    def tier_counts(self) -> dict[str, int]:
+        """Rows that each tier answered; without a middle tier nothing is said of one."""
+        counts = dict(zip(TIERS, np.bincount(self.tiers, minlength=len(TIERS)).tolist(), strict=True))
+        if self.middle_scores is None:
+            del counts[TIERS[MIDDLE]]
+        return counts
 
     def label_list(self) -> list[Label | None]:
         """The label of every row, whichever tier gave it."""

@@ -1,8 +1,9 @@
-"""The one natural way from a Frame to a Prediction: rules, then features and model, then fallback.
+"""The one natural way from a Frame to a Prediction: rules, middle tier, features and model, fallback.
 
-1. A Predictor is an immutable snapshot of one bundle: schema, rules, feature program, model, fallback.
+1. A Predictor is an immutable snapshot of one bundle: schema, rules, middle tier, feature program, model, fallback.
 2. It is pure: no clock, no disk, no lock, no network. The builder's parity check and the box run this same object.
-3. Rules are asked before anything is encoded: a hit costs neither features nor model.
+3. Rules are asked before anything is encoded: a hit costs neither features nor model. A middle tier, where there is
+   one, is asked before the full model.
 4. One record and a batch go through the same stages; one record takes buffers that were made before.
 5. A valid record always gets an answer: where the model raises or gives a non-finite number, the fallback answers.
    So it does, with the reason ``no_model``, in a bundle of rules alone where no rule matches; and, with the reason
@@ -32,28 +33,19 @@ from edgeml.runtime.image_program import PictureProgram
 from edgeml.runtime.image_reader import record_reader
 from edgeml.runtime.lane import Lane, Session
 from edgeml.runtime.members import json_member
+from edgeml.runtime.middle import MiddleLane, MiddleTier, middle_of
+from edgeml.runtime.model_rows import REFUSED, ModelRows
 from edgeml.runtime.model_session import model_of
-from edgeml.runtime.native_session import WIDE_BLOCK_BYTES, NativeSession
 from edgeml.runtime.no_model import NO_MODEL, NoModel
 from edgeml.runtime.outputs import Outputs
-from edgeml.runtime.prediction import FALLBACK, MODEL, RULE, Prediction, PredictionBatch
+from edgeml.runtime.prediction import FALLBACK, MIDDLE, MODEL, RULE, Prediction, PredictionBatch
 from edgeml.runtime.reader import Envelope
 from edgeml.runtime.rule_answers import rule_answers
 from edgeml.runtime.rules import RuleList
 from edgeml.runtime.schema import Schema
 
-# Rows that are encoded and run at a time: a block of 4,096 rows x 158 float32 is 2.6 MB, so memory stays bounded
-# however many rows a caller hands over.
-BLOCK_ROWS = 4096
-# Rows of pictures and of texts are wider, and fewer of them are taken.
-BLOCK_BYTES = WIDE_BLOCK_BYTES
-
-REFUSED = "a category is unknown to the pipeline's encoder, which refuses it"
-
-
-def _blank(n: int, like: NDArray[Any]) -> NDArray[Any]:
-    """An output for n rows, most of which the model was not asked for."""
-    return np.full((n, *like.shape[1:]), -1 if like.dtype.kind in "iu" else math.nan, dtype=like.dtype)
+# Tiers that a bundle whose model is left out does not have.
+LEARNT = ("model", "middle")
 
 
 class Predictor:
@@ -70,6 +62,7 @@ class Predictor:
         labels: The labels in score order; empty for a regression.
         rules: The rule list, None where the bundle has none.
         program: The feature program, or what makes rows of pictures.
+        middle: The middle tier, None where the bundle has none.
         session: The model, in the native kernel or in ONNX Runtime (``session.backend`` says which), or ``NoModel``.
         pictures: What happens to the pictures that records consist of; None where they hold none.
         fallback: The answer where the model gives none.
@@ -88,6 +81,7 @@ class Predictor:
         golden: Sequence[Mapping[str, Any]] = (),
         max_rows: int = 10_000,
         pictures: PictureProgram | None = None,
+        middle: MiddleTier | None = None,
     ) -> None:
         self.config = config
         self.name: str = config["name"]
@@ -98,6 +92,7 @@ class Predictor:
         self.outputs = Outputs.from_dict(config.get("outputs", {}))
         self.labels = tuple(self.outputs.labels or ())
         self.rules = rules
+        self.middle = middle
         self.program = program
         self.session = session
         self.degraded = session.reason if isinstance(session, NoModel) and session.reason != NO_MODEL else ""
@@ -107,7 +102,7 @@ class Predictor:
         )
         self.pictures = program if isinstance(program, PictureProgram) else pictures
         self.reader = record_reader(schema, self.pictures, max_rows=max_rows)
-        self._block_rows = min(BLOCK_ROWS, max(1, BLOCK_BYTES // (8 * max(1, program.n_outputs))))
+        self._model_rows = ModelRows(program, session, self.outputs, self.reader)
         self._keys = tuple(map(str, self.labels))
         self._label_of = dict(zip(self.outputs.label_values or (), self.labels, strict=False))
         self._wanted = self.outputs.wanted
@@ -115,7 +110,6 @@ class Predictor:
         self._match_one = rules.match_one if rules is not None and rules.rules else None
         self._rule_answers = rule_answers(rules, bundle=digest, version=self.version)
         self._abstains = np.array([answer is None for answer in self._rule_answers], dtype=bool)
-        self._takes_numbers = isinstance(session, NativeSession) or any(i.name == "dense" for i in session.inputs)
         self._counters: DriftCounters | None = None
         self._lanes: list[Lane] = []
         self._lanes.append(self._new_lane())
@@ -131,8 +125,8 @@ class Predictor:
             backend: What runs the model: ``native`` (the compiled kernel), ``c`` or ``python`` (ONNX Runtime by its C
                 library or its Python binding), or ``auto``: native where the bundle has a kernel, else ONNX Runtime.
             max_rows: Largest number of records in one request.
-            without_model: Why the bundle's model is left out: neither its features nor its model are read, rules and
-                fallback answer, and answers of the fallback say this. Empty where it is not.
+            without_model: Why the bundle's model is left out: neither its features nor its model are read, nor its
+                middle tier; rules and fallback answer, and answers of the fallback say this. Empty where it is not.
 
         Raises:
             BundleError: A member is missing or does not fit the others.
@@ -155,9 +149,12 @@ class Predictor:
             rules=rules,
             program=program,
             session=session,
-            golden=[row for row in golden_rows(bundle) if not without_model or row["expected"].get("tier") != "model"],
+            golden=[
+                row for row in golden_rows(bundle) if not (without_model and row["expected"].get("tier") in LEARNT)
+            ],
             max_rows=max_rows,
             pictures=pictures,
+            middle=None if without_model else middle_of(bundle, schema, Outputs.from_dict(config.get("outputs", {}))),
         )
 
     def watch(self, counters: DriftCounters) -> None:
@@ -316,7 +313,7 @@ class Predictor:
             return self._new_lane()
 
     def _new_lane(self) -> Lane:
-        lane = Lane(self.reader.new_frame(1), self.program, self.session, self._wanted)
+        lane = Lane(self.reader.new_frame(1), self.program, self.session, self._wanted, self.middle)
         if self._counters is not None:
             lane.watch(self._counters)
         return lane
@@ -331,7 +328,10 @@ class Predictor:
                     if count is not None:
                         count.rule(rule)
                     return answer
+        if lane.middle is not None and (sure := self._middle_one(lane, lane.middle)) is not None:
+            return sure
         if not lane.bound:
+            # Rules and middle tier are asked again, and say the same again.
             return self._counted(lane, lane.frame)[0]
         if lane.encode(lane.capsule):
             return self._fallback(lane, REFUSED)
@@ -363,6 +363,23 @@ class Predictor:
         if count is not None:
             count.model()
         return Prediction("model", label, value, scores, None, False, None, self.digest, self.version)
+
+    def _middle_one(self, lane: Lane, middle: MiddleLane) -> Prediction | None:
+        """The middle tier's answer, None where it is not sure."""
+        tier = self.middle
+        assert tier is not None  # its lane was made of it
+        if middle.encode(lane.capsule):
+            return None
+        middle.run()
+        row = middle.scores.tolist()
+        top = max(row)
+        if not (top >= tier.threshold and math.isfinite(sum(row))):
+            return None
+        at = row.index(top)
+        if lane.count is not None:
+            lane.count.middle(at)
+        scores = dict(zip(tier.keys, row, strict=True))
+        return Prediction("middle", tier.labels[at], None, scores, None, False, None, self.digest, self.version)
 
     def _fallback(self, lane: Lane, reason: str) -> Prediction:
         if lane.count is not None:
@@ -396,9 +413,20 @@ class Predictor:
             rule_index[~hit] = -1
             tiers[hit] = RULE
             rows = np.flatnonzero(~hit).astype(np.int64, copy=False)
-        label_index, values, scores, reasons = self._run_model(lane, frame, rows)
+        middle_scores: NDArray[np.float64] | None = None
+        if self.middle is not None and lane.middle is not None:
+            asked = np.arange(n, dtype=np.int64) if rows is None else rows
+            scored = self.middle.scores_of(lane.middle, frame, asked)
+            sure, best = self.middle.answered(scored)
+            middle_scores = np.full((n, len(self.labels)), math.nan)
+            middle_scores[asked] = scored
+            tiers[asked[sure]] = MIDDLE
+            rows = asked[~sure]
+        label_index, values, scores, reasons = self._model_rows.answer(lane, frame, rows)
         for row in reasons:
             tiers[row] = FALLBACK
+        if middle_scores is not None and label_index is not None:
+            label_index[asked[sure]] = best[sure]
         return PredictionBatch(
             tiers=tiers,
             rule_index=rule_index,
@@ -412,81 +440,8 @@ class Predictor:
             reasons=reasons,
             bundle=self.digest,
             version=self.version,
+            middle_scores=middle_scores,
         )
-
-    def _run_model(
-        self, lane: Lane, frame: Frame, rows: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.int64] | None, NDArray[Any] | None, NDArray[Any] | None, dict[int, str]]:
-        """Encodes and runs the rows (all where None), in blocks; gives label indexes, values, scores, failures."""
-        n = frame.n_rows
-        reasons: dict[int, str] = {}
-        if isinstance(self.session, NativeSession):
-            given = self._run_native(self.session, lane, frame, rows, reasons)
-            return (*self.outputs.decode(given, rows, reasons, n), reasons)
-        wanted = np.arange(n, dtype=np.int64) if rows is None else rows
-        if isinstance(self.session, NoModel):
-            reasons.update(dict.fromkeys(wanted.tolist(), self.session.reason))
-            return (*self.outputs.decode({}, rows, reasons, n), reasons)
-        collected: dict[str, NDArray[Any]] = {}
-        for start in range(0, len(wanted), self._block_rows):
-            block = wanted[start : start + self._block_rows]
-            try:
-                given = self._run_block(lane, frame, None if len(block) == n else block)
-            except ModelError as error:
-                reasons.update(dict.fromkeys(block.tolist(), str(error)))
-                continue
-            reasons.update((int(block[at]), REFUSED) for at in lane.encoder.refused)
-            if len(block) == n:
-                # One block of all rows: what the model gives is the answer, and nothing is copied.
-                collected = given
-                break
-            for name, array in given.items():
-                if name not in collected:
-                    collected[name] = _blank(n, array)
-                collected[name][block] = array
-        return (*self.outputs.decode(collected, rows, reasons, n), reasons)
-
-    def _run_native(
-        self,
-        session: NativeSession,
-        lane: Lane,
-        frame: Frame,
-        rows: NDArray[np.int64] | None,
-        reasons: dict[int, str],
-    ) -> dict[str, NDArray[Any]]:
-        """Encodes and runs the rows in the native kernel; outputs of all rows."""
-        n, encoder, capsule = frame.n_rows, lane.encoder, frame.capsule
-        wanted = np.arange(n, dtype=np.int64) if rows is None else rows
-
-        def fill(dense: NDArray[Any], start: int) -> None:
-            block = wanted[start : start + len(dense)]
-            if encoder.encode(capsule, dense, block):
-                reasons.update((int(block[at]), REFUSED) for at in encoder.refused)
-
-        given = session.stream(len(wanted), outputs=self._wanted, fill=fill)
-        if rows is None:
-            return given
-        spread = {name: _blank(n, array) for name, array in given.items()}
-        for name, array in given.items():
-            spread[name][rows] = array
-        return spread
-
-    def _run_block(self, lane: Lane, frame: Frame, rows: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
-        assert not isinstance(self.session, NoModel)
-        count = frame.n_rows if rows is None else len(rows)
-        if self.program.strings:
-            dense = np.empty((count, self.program.n_outputs), dtype=self.program.dtype)
-            lane.encoder.encode(frame.capsule, dense, rows)
-            # A model that takes nothing but strings has no input for numbers.
-            feeds: dict[str, NDArray[Any]] = {"dense": dense} if self._takes_numbers else {}
-            for name in self.program.strings:
-                feeds[name] = self.reader.text_column(frame, name, rows)
-            given = self.session.run(feeds)
-            return {name: given[name] for name in self._wanted}
-        binding = self.session.binding(count, outputs=self._wanted)
-        lane.encoder.encode(frame.capsule, binding.input, rows)
-        binding.run()
-        return dict(binding.outputs)
 
     def golden_check(self) -> GoldenReport:
         """Replays the bundle's golden rows on this machine (see ``golden.py``); nothing is counted."""

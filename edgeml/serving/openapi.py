@@ -284,7 +284,7 @@ def _prediction(predictor: Predictor | TensorPredictor, *, alone: bool = False) 
     """One prediction; one that stands alone on its line names the bundle itself."""
     names = {"model": _TEXT, "version": _TEXT, "bundle": _TEXT} if alone else {}
     members: dict[str, Any] = {
-        "tier": {"enum": ["rule", "model", "fallback"]},
+        "tier": {"enum": ["rule", "middle", "model", "fallback"]},
         "rule": _TEXT,
         "degraded": _FLAG,
         "reason": _TEXT,

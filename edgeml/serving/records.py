@@ -68,6 +68,7 @@ class Voice:
         self._open_model = quality.counters.id_of_model
         self._open_value = quality.counters.id_of_value
         self._open_rule = quality.counters.id_of_rule
+        self._open_middle = quality.counters.id_of_middle
         self._open_fallback = quality.counters.id_of_fallback
 
     def prediction(self, answer: Prediction) -> bytes:
@@ -88,7 +89,8 @@ class Voice:
                 kept = answer, _whole(answer)[1:]
                 self._rules[answer.rule] = kept
             return self._open_rule(answer.rule) + kept[1]
-        return self._open_fallback() + _whole(answer)[1:]
+        opening = self._open_middle(answer.label) if answer.tier == "middle" else self._open_fallback()
+        return opening + _whole(answer)[1:]
 
     def answer(self, envelope: Envelope, answers: Sequence[Prediction]) -> bytes:
         """The body for a records request."""

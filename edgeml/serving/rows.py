@@ -102,7 +102,7 @@ class Rows:
         else:
             body = self._head + _encode([answer.label])
             if self._count:
-                scored = answer.scores if answer.tier == "model" else None
+                scored = answer.scores if answer.tier in ("model", "middle") else None
                 body += self._scores + _encode(list(scored.values()) if scored else [None] * self._count)
         return body + self._tail(answer.tier, provenance((answer,)))
 

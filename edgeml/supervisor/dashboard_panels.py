@@ -30,7 +30,7 @@ from edgeml.supervisor.dashboard_html import (
     tag,
 )
 
-TIERS = ("rule", "model", "fallback")
+TIERS = ("rule", "middle", "model", "fallback")
 MOST_FINDINGS = 20
 MOST_FIELDS = 50
 OBJECTIVES = {"p99_ms": "99th percentile", "deadline_ms": "deadline"}

@@ -29,7 +29,7 @@ from edgeml.supervisor.rule_metrics import rule_series
 # Columns, fields with their codes, and codes of requests that have series of their own.
 MOST = 100
 LONGEST = 120
-TIERS = ("rule", "model", "fallback")
+TIERS = ("rule", "middle", "model", "fallback")
 _LEVELS = {"none": 0, "small": 1, "drift": 2}
 _MEASURES = ("accuracy", "precision", "recall", "f1")
 
