@@ -84,7 +84,7 @@ def drift_reference(
         "format": 1,
         "rows": frame.n_rows,
         "features": features,
-        "answers": {"held_out": held_out} | _answers(asked, answers, rules),
+        "answers": answers_reference(asked, answers, rules, held_out=held_out),
     }
 
 
@@ -204,8 +204,19 @@ def word_reference(texts: Sequence[bytes | None]) -> dict[str, Any]:
     return {"least": least, "vocabulary": base64.b64encode(bitmap).decode(), "counts": counts}
 
 
-def _answers(frame: Frame, answers: PredictionBatch, rules: RuleList | None) -> dict[str, Any]:
+def answers_reference(
+    frame: Frame, answers: PredictionBatch, rules: RuleList | None, *, held_out: bool
+) -> dict[str, Any]:
+    """What the answers look like: the member ``answers`` of ``reference.json``.
+
+    Args:
+        frame: The answered rows.
+        answers: The bundle's answers.
+        rules: Its rules, None where it has none.
+        held_out: Whether the pipeline never saw these rows.
+    """
     document: dict[str, Any] = {
+        "held_out": held_out,
         "tiers": answers.tier_counts(),
         "abstain": _abstained(frame, rules),
         "rows": len(answers),

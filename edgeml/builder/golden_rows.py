@@ -46,15 +46,27 @@ def choose_edge_cases(
         Row numbers, rising; at most ``EDGE_CASES``.
     """
     learnt = (answers.tiers == MODEL) | (answers.tiers == MIDDLE)
-    certain = learnt & (_gaps(answers) > 2 * tolerance) & (_margins(answers, threshold) > 2 * tolerance)
+    usable = learnt & certain(answers, tolerance=tolerance, threshold=threshold)
     if answers.labels and answers.scores is None:
         # Nothing says how near the other label is; on the border it is as near as can be.
-        certain &= np.array([kind != "boundary" for kind in kinds], dtype=bool)
+        usable &= np.array([kind != "boundary" for kind in kinds], dtype=bool)
     key = np.array(
         [EDGE_KINDS.index(kind) if kind in EDGE_KINDS else len(EDGE_KINDS) for kind in kinds], dtype=np.int64
     )
-    usable = np.flatnonzero(certain)
-    return sorted(usable[_spread(key[usable])[:EDGE_CASES]].tolist())
+    rows = np.flatnonzero(usable)
+    return sorted(rows[_spread(key[rows])[:EDGE_CASES]].tolist())
+
+
+def certain(answers: PredictionBatch, *, tolerance: float, threshold: float) -> NDArray[np.bool_]:
+    """Which rows any processor answers with the same label and tier.
+
+    Args:
+        answers: The bundle's answers.
+        tolerance: Largest difference of a score.
+        threshold: That of the middle tier, where there is one.
+    """
+    sure: NDArray[np.bool_] = np.minimum(_gaps(answers), _margins(answers, threshold)) > 2 * tolerance
+    return sure
 
 
 def choose(
@@ -82,7 +94,7 @@ def choose(
     quarter = max(1, wanted // 4)
     gaps = _gaps(answers)
     margins = _margins(answers, threshold)
-    unsure = (gaps <= 2 * tolerance) | (margins <= 2 * tolerance)
+    unsure = ~certain(answers, tolerance=tolerance, threshold=threshold)
     chosen: dict[int, None] = {}
 
     def take(rows: Iterable[int], limit: int) -> None:

@@ -1,7 +1,7 @@
 """A small model for the middle tier, learned from the training data.
 
-1. Texts: the weights of their 300 or 2,000 commonest words and pairs, in a logistic regression. Numbers and categories:
-   logistic regression, or 30 small trees.
+1. Texts: the weights of their 300 or 2,000 commonest words, in a logistic regression; no pairs of words, which would
+   cost more than they bring. Numbers and categories: logistic regression, or 30 small trees.
 2. That of several candidates is taken which would answer the most growing rows before it has spent its budget of
    errors, counted out of fold; of two that answer about as much the simpler one.
 3. Nothing here depends on chance: all seeds are fixed.
@@ -78,8 +78,7 @@ def _candidates(inferred: InferredSchema, X: Any) -> Iterator[Pipeline]:
         steps.append(("categories", OneHotEncoder(handle_unknown="ignore", sparse_output=False), categories))
     for words in WORDS if texts else (0,):
         vectorizers = [
-            (f"text {label}", TfidfVectorizer(max_features=words, sublinear_tf=True, ngram_range=(1, 2)), label)
-            for label in texts
+            (f"text {label}", TfidfVectorizer(max_features=words, sublinear_tf=True), label) for label in texts
         ]
         if steps or vectorizers:
             yield Pipeline(

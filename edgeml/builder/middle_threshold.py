@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from edgeml.errors import BuildError
+from edgeml.monitor.binomial import upper_bound
 
 # Thresholds are tried at distances from 1 that form a geometric sequence.
 CLOSEST = 1e-6
@@ -85,11 +86,6 @@ def thresholds(n_labels: int) -> NDArray[np.float64]:
 def fewest_rows(budget: float, confidence: float) -> int:
     """How many calibration rows it takes to promise anything, if not one of them is lost."""
     return math.ceil(math.log(1.0 - confidence) / math.log1p(-budget))
-
-
-def upper_bound(lost: int, rows: int, confidence: float) -> float:
-    """Upper end of the exact one-sided interval of a share (Clopper and Pearson, 1934)."""
-    return 1.0 if lost >= rows else float(stats.beta.ppf(confidence, lost + 1, rows - lost))
 
 
 def choose_threshold(

@@ -138,7 +138,7 @@ def model_card(
         "",
         *_parity(config["parity"], float(config["tolerance"])),
         *_quality(quality, baseline),
-        *_tiers(tiers, rules),
+        *_tiers(tiers, rules, config.get("middle")),
         *_data(schema, reference),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -184,12 +184,34 @@ def _quality(quality: Quality | None, simplest: Baseline | None) -> list[str]:
     return [*lines, ""]
 
 
-def _tiers(tiers: Mapping[str, int], rules: Sequence[Mapping[str, Any]]) -> list[str]:
+def _middle(middle: Mapping[str, Any]) -> list[str]:
+    rows = {
+        "calibration": "rows that neither model has seen",
+        "held_out": "held-out rows",
+        "split": "rows of the training data that the small model has not learnt from",
+    }[middle["source"]]
+    what = (
+        "answered wrongly by the middle tier"
+        if middle["source"] == "split"
+        else "answered wrongly by the middle tier where the bundle without it would have been right"
+    )
+    return [
+        "",
+        f"The middle tier ({middle['estimator']}) answers where its largest score is {middle['threshold']:.6g} or more. "
+        f"The threshold was chosen on {middle['rows']} {rows}: with a confidence of {middle['confidence']:g} at most "
+        f"{middle['budget']:.3g} of all such records are {what}. Of these rows it answered {middle['answered']:.1%}; "
+        f"{middle['lost']} were lost, which bounds the share by {middle['bound']:.4g}.",
+    ]
+
+
+def _tiers(tiers: Mapping[str, int], rules: Sequence[Mapping[str, Any]], middle: Mapping[str, Any] | None) -> list[str]:
     total = sum(tiers.values())
     lines = ["## Tiers", ""]
     lines += [
         f"- {tier}: {count} of {total} rows ({count / max(1, total):.1%})" for tier, count in tiers.items() if count
     ]
+    if middle is not None:
+        lines += _middle(middle)
     if rules:
         lines += ["", "| rule | when | then | rows | precision |", "|---|---|---|---|---|"]
         for rule in rules:

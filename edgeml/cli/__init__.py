@@ -41,6 +41,7 @@ COMMANDS = {
     "predict": Lazy("edgeml.cli.predict", "Answer the records of a file."),
     "rules": Lazy("edgeml.cli.rules", "Check, lay out, explain and test a file of rules."),
     "check": Lazy("edgeml.cli.check", "Look at a file with a bundle: schema, findings, drift."),
+    "tiers": Lazy("edgeml.cli.tiers", "Trade answers before the full model against accuracy and cost."),
     "bench": Lazy("edgeml.cli.bench", "Measure a bundle or a service on this box, and judge its objectives."),
     "inspect": Lazy("edgeml.cli.inspect", "Show what is in a bundle."),
     "card": Lazy("edgeml.cli.inspect", "Show a bundle's model card."),

@@ -68,7 +68,7 @@ def npy_member(bundle: Bundle, name: str, dtype: type[Any] = np.float64) -> NDAr
     """
     try:
         array = np.load(io.BytesIO(member(bundle, name)), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy reads a header with Python's tokenizer, which raises its own errors
         raise BundleError(f"bundle member {name} is not a .npy array: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
         raise BundleError(f"bundle member {name} must be one row of {np.dtype(dtype)}")

@@ -15,7 +15,7 @@ def test_the_summary_gives_the_figures_of_each_tier():
         monitor.observe("model", microseconds * 1_000)
     monitor.observe_many("rule", 2_000, 7)
     summary = monitor.summary()
-    assert list(summary) == ["rule", "model", "fallback"]
+    assert list(summary) == ["rule", "middle", "model", "fallback"]
     model = summary["model"]
     assert list(model) == ["count", "mean_us", "p50_us", "p90_us", "p99_us", "p999_us", "max_us"]
     assert model["count"] == 1000 and model["mean_us"] == pytest.approx(500.5) and model["max_us"] == 1000

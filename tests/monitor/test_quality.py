@@ -12,7 +12,7 @@ from edgeml.monitor.quality import Quality
 
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["rule", "model", "fallback"]),
+        st.sampled_from(["rule", "middle", "model", "fallback"]),
         st.integers(0, 70),
         st.integers(0, 70),
         st.one_of(st.none(), st.integers(0, 3)),
@@ -28,7 +28,13 @@ def document_of(events):
         feedback.label(tier, given_label, true, rule=rule, chance=chance)
         feedback.error(tier, float(given_label - true))
     n = len(events)
-    counts = {"labels": [[n, n << 30, 1], [0, 0, 5 * n]], "unscored": n, "rules": [n, 0], "fallback": n}
+    counts = {
+        "labels": [[n, n << 30, 1], [0, 0, 5 * n]],
+        "unscored": n,
+        "rules": [n, 0],
+        "fallback": n,
+        "middle": {"1": n},
+    }
     return json.loads(json.dumps(counts | {"feedback": feedback.document()}))
 
 

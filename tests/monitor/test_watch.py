@@ -310,7 +310,7 @@ def test_totals_of_three_processes():
             histogram = Histogram()
             histogram.record_many(1000, count)
             assert total.take(life, Answered({"model": histogram}))
-    assert total.now.answers == {"rule": 0, "model": 4 + 2 + 5, "fallback": 0}
+    assert total.now.answers == {"rule": 0, "middle": 0, "model": 4 + 2 + 5, "fallback": 0}
 
 
 def test_counts_travel_unchanged():

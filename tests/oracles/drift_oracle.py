@@ -1,6 +1,6 @@
 """Drift counting as one would write it at first: record by record, bin by bin, in plain Python."""
 
-TIERS = ("rule", "model", "fallback")
+TIERS = ("rule", "model", "fallback", "middle")
 
 
 def words_of(text):
@@ -68,7 +68,9 @@ def bin_of(column, record, answer):
         text = value.encode()
         return 1 + (length_bin(len(text)) if column.kind == "text" else share_bin(column.vocabulary, text))
     if column.kind == "tier":
-        return TIERS.index(answer["tier"])
+        index = TIERS.index(answer["tier"])
+        # A bundle built without a middle tier has no bin for it.
+        return index if index < column.bins else TIERS.index("model")
     if column.kind == "label":
         return 1 + column.levels.index(answer["label"]) if answer["label"] in column.levels else 0
     if answer["tier"] != "model":

@@ -235,6 +235,6 @@ def test_without_its_model_rules_and_fallback_answer():
 
 def test_wide_rows_are_run_in_blocks(predictor):
     wanted = scores(predictor.predict_many([{"image": each} for each in PICTURES[:40]]))
-    with patch("edgeml.runtime.predictor.BLOCK_BYTES", 8 * SPEC.width * SPEC.height * 3 * 7):
+    with patch("edgeml.runtime.model_rows.BLOCK_BYTES", 8 * SPEC.width * SPEC.height * 3 * 7):
         small = Predictor.from_bundle(disks(), backend="c")
         np.testing.assert_allclose(scores(small.predict_many([{"image": e} for e in PICTURES[:40]])), wanted, rtol=1e-6)
