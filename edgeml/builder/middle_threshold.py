@@ -88,6 +88,20 @@ def fewest_rows(budget: float, confidence: float) -> int:
     return math.ceil(math.log(1.0 - confidence) / math.log1p(-budget))
 
 
+def check_rows(rows: int, budget: float, confidence: float) -> None:
+    """Refuses a number of calibration rows from which nothing can be promised, before anything takes time.
+
+    Raises:
+        BuildError: They are too few; says how many it takes.
+    """
+    needed = fewest_rows(budget, confidence)
+    if rows < needed:
+        raise BuildError(
+            f"middle: {rows} calibration rows can promise no threshold that loses at most {budget:g} of the answers "
+            f"with confidence {confidence:g}; it takes at least {needed}: give more, or a larger budget"
+        )
+
+
 def choose_threshold(
     top: NDArray[np.float64],
     costs: NDArray[np.bool_],
@@ -120,15 +134,11 @@ def choose_threshold(
     passed = np.flatnonzero(p_values > 1.0 - confidence)
     last = (int(passed[0]) if len(passed) else len(sequence)) - 1
     if last < 0:
-        needed = fewest_rows(budget, confidence)
-        remedy = (
-            f"it takes at least {needed} rows; give more, or a larger budget"
-            if n < needed
-            else "it is too often wrong where it is most sure; give it more to learn from, or a larger budget"
-        )
+        check_rows(n, budget, confidence)
         raise BuildError(
             f"middle: on {n} calibration rows no threshold can be promised to lose at most {budget:g} of the answers "
-            f"with confidence {confidence:g}: {remedy}"
+            f"with confidence {confidence:g}: it is too often wrong where it is most sure; give it more to learn from, "
+            "or a larger budget"
         )
     # The strictest of the thresholds that answer the same rows is as good, and farther from the rows below.
     while last and answered[last - 1] == answered[last]:

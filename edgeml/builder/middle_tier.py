@@ -28,7 +28,7 @@ from edgeml.builder.candidate import BundleFacts, Candidate, find_candidate, jso
 from edgeml.builder.export import final_name
 from edgeml.builder.image_form import ImageForm
 from edgeml.builder.middle_model import learn_middle
-from edgeml.builder.middle_threshold import Choice, choose_threshold
+from edgeml.builder.middle_threshold import Choice, check_rows, choose_threshold
 from edgeml.builder.schema_inference import InferredSchema
 from edgeml.builder.task import Task, task_of
 from edgeml.builder.text_lists import over_table, texts_over_table
@@ -257,12 +257,15 @@ def _fitted(
             raise BuildError(f"middle: {str(error).replace('held_out', 'calibration')}") from error
         if answers is None:
             raise BuildError("middle: calibration needs known answers: (X, y)")
+        check_rows(len(rows), request.budget, request.confidence)
         return _pipeline(request, inferred, X, y), "calibration", rows, task.truth(answers), none
     if held_out is not None and held_out[1] is not None:
         check_answers(held_out[1], len(held_out[0]), task, name="held_out: y", table="its X")
+        check_rows(len(held_out[0]), request.budget, request.confidence)
         return _pipeline(request, inferred, X, y), "held_out", held_out[0], task.truth(held_out[1]), none
     order = np.random.default_rng(0).permutation(len(X))
     kept = np.sort(order[: round(KEPT * len(X))])
+    check_rows(len(kept), request.budget, request.confidence)
     learnt = np.setdiff1d(np.arange(len(X)), kept)
     labels = np.asarray(y)
     # A label that stands in kept rows alone must be learnt from them.

@@ -197,7 +197,7 @@ def _middle(middle: Mapping[str, Any]) -> list[str]:
     )
     return [
         "",
-        f"The middle tier ({middle['estimator']}) answers where its largest score is {middle['threshold']:.6g} or more. "
+        f"The middle tier ({middle['estimator']}) answers from a largest score of {middle['threshold']:.5g} on. "
         f"The threshold was chosen on {middle['rows']} {rows}: with a confidence of {middle['confidence']:g} at most "
         f"{middle['budget']:.3g} of all such records are {what}. Of these rows it answered {middle['answered']:.1%}; "
         f"{middle['lost']} were lost, which bounds the share by {middle['bound']:.4g}.",

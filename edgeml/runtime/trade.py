@@ -153,7 +153,8 @@ class Trade:
         order = np.random.default_rng(0).permutation(len(records))
         self._halves = (np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :]))
         self._model = variant(predictor, rules=None, middle=None)
-        self._model_right = self._right(np.asarray(self._model.predict_frame(frame).label_list(), dtype=object))
+        self._model_said = self._model.predict_frame(frame).label_list()
+        self._model_right = self._right(np.asarray(self._model_said, dtype=object))
         self._scores = self._middle_scores()
         self.proven = self._proven()
         self.costs = self._measured()
@@ -224,6 +225,10 @@ class Trade:
     def matched(self, kept: Sequence[int]) -> NDArray[np.int32]:
         """Which of some rules answers each record; see ``rules_of``."""
         return self.rules_of(kept)[1]
+
+    def model_answers(self) -> list[Any]:
+        """The full model's label of each record, without any other tier."""
+        return list(self._model_said)
 
     # Cost
 

@@ -225,6 +225,8 @@ def traffic_panel(view: View) -> Html:
     if not report.get("answered") and not report.get("refused"):
         return note("Nothing has been asked since this bundle began to answer.")
     tiers = {name: (report.get("tiers") or {}).get(name) or 0 for name in TIERS}
+    if not tiers["middle"]:
+        del tiers["middle"]  # most bundles have none
     total = sum(tiers.values())
     rows = [
         (

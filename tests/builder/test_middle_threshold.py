@@ -78,7 +78,7 @@ def test_its_promise_holds_over_many_draws():
 def test_too_few_rows_say_how_many_it_takes():
     needed = fewest_rows(0.005, 0.95)
     assert float(p_value(0, needed, 0.005)) <= 0.05 < float(p_value(0, needed - 1, 0.005))
-    with pytest.raises(BuildError, match=f"at least {needed} rows"):
+    with pytest.raises(BuildError, match=f"at least {needed}:"):
         choose_threshold(np.ones(100), np.zeros(100, dtype=bool), n_labels=2, budget=0.005, confidence=0.95)
     with pytest.raises(BuildError, match="too often wrong"):
         choose_threshold(np.ones(1000), np.ones(1000, dtype=bool), n_labels=2, budget=0.005, confidence=0.95)

@@ -1,5 +1,7 @@
 """Bundles with a middle tier: a table of numbers, categories and texts, a forest, and a small logistic regression."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
@@ -30,6 +32,12 @@ def table(n, seed):
     return pd.DataFrame({"weight": weights, "where": pd.Series(where, dtype=object), "remark": remarks}), labels
 
 
+def records_of(X):
+    """The rows as records."""
+    named = X.itertuples(index=False)
+    return [{"weight": None if np.isnan(w) else w, "where": p, "remark": r} for w, p, r in named]
+
+
 def columns(words):
     return ColumnTransformer(
         [
@@ -40,11 +48,19 @@ def columns(words):
     )
 
 
-def arguments(**changes):
-    """What ``edgeml.build`` takes; with a middle tier that was fitted on half of the words."""
+@cache
+def pipelines():
+    """The full one, and one over half of the words."""
     X, y = table(300, 1)
-    full = make_pipeline(columns(None), RandomForestClassifier(20, max_depth=8, random_state=0)).fit(X, y)
-    small = make_pipeline(columns(8), LogisticRegression(C=10, max_iter=500)).fit(X, y)
+    full = make_pipeline(columns(None), RandomForestClassifier(10, max_depth=8, random_state=0))
+    small = make_pipeline(columns(8), LogisticRegression(C=10, max_iter=500))
+    return full.fit(X, y), small.fit(X, y)
+
+
+def arguments(**changes):
+    """What ``edgeml.build`` takes, with a middle tier."""
+    X, y = table(300, 1)
+    full, small = pipelines()
     given = {
         "pipeline": full,
         "X": X,

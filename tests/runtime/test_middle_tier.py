@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-from runtime.middle_samples import LABELS, arguments, table
+from runtime.middle_samples import LABELS, arguments, records_of, table
 
 import edgeml
 from edgeml.bundles import Bundle
@@ -23,6 +23,9 @@ from edgeml.runtime.engine import Engine
 from edgeml.runtime.load import predictor_without_model
 from edgeml.runtime.members import reference_of
 from edgeml.runtime.predictor import Predictor
+from edgeml.serving import Limits, make_data_plane
+from edgeml.serving.capturing import Capturing, Tap
+from edgeml.serving.records import Voice, answer_records
 
 MIDDLE_MEMBERS = [f"middle.{name}" for name in ("features.json", "features.npy", "kernel.json", "kernel.npy")]
 
@@ -39,10 +42,7 @@ def bundle(given):
 
 @pytest.fixture(scope="module")
 def records():
-    X, _ = table(150, 3)
-    rows = [{"weight": w, "where": p, "remark": r} for w, p, r in X.itertuples(index=False)]
-    for row in rows:
-        row["weight"] = None if np.isnan(row["weight"]) else row["weight"]
+    rows = records_of(table(150, 3)[0])
     rows[0]["where"], rows[1]["remark"] = "elsewhere", ""
     return rows
 
@@ -159,6 +159,17 @@ def test_tensors_have_its_scores(bundle, records):
             assert row.tolist() == pytest.approx(list(answer.scores.values()))
 
 
+def test_it_is_served_and_named(bundle, records):
+    engine = make_data_plane(bundle, Limits()).engine()
+    tap = Tap(Capturing(), engine, str)
+    voice = Voice(engine.predictor, engine.quality)
+    _, _, body = answer_records(engine, voice, json.dumps({"records": records}).encode(), tap)
+    answers = engine.predictor.predict_many(records)
+    for said, answer in zip(json.loads(body)["predictions"], answers, strict=True):
+        assert (said["tier"], said["label"], said.get("scores")) == (answer.tier, answer.label, answer.scores)
+        assert read_prediction_id(said["id"]).tier == answer.tier
+
+
 def test_golden_rows_stand_on_both_sides_of_the_threshold(bundle):
     rows = [json.loads(line) for line in bundle.members["golden.jsonl"].splitlines()]
     predictor = Predictor.from_bundle(bundle)
@@ -258,7 +269,8 @@ def test_a_reference_without_the_tier_counts_it_as_the_models(bundle, records):
     assert block[column.start : column.start + 3].tolist() == expected
 
 
-def test_without_one_nothing_is_different(given):
-    plain = edgeml.build(**{**given, "middle": None, "pipeline": given["middle"]["pipeline"]})
-    assert not [name for name in plain.members if name.startswith("middle.")] and "middle" not in plain.config
-    assert Predictor.from_bundle(plain).middle is None
+def test_without_one_nothing_is_there(penguins_bundle):
+    assert not [name for name in penguins_bundle.members if name.startswith("middle.")]
+    predictor = Predictor.from_bundle(penguins_bundle)
+    assert predictor.middle is None and "middle" not in penguins_bundle.config
+    assert predictor.predict_many([{"sex": None} | dict.fromkeys(predictor.schema.slots)]).middle_scores is None

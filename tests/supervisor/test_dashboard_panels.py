@@ -177,6 +177,12 @@ class TestWhatTheySay:
         assert "at most 90 in a minute" in str(labels[0])
         assert len([each for each in found.all("rect") if each["class"] == "answered"]) == 54
 
+    def test_a_middle_tier_is_shown_where_there_is_one(self) -> None:
+        found = read(traffic_panel(view(report(tiers={"rule": 30, "middle": 50, "model": 20, "fallback": 0}))))
+        labels = [each["aria-label"] for each in found.all("svg")]
+        assert labels[1] == "Answers by tier: rule 30.0 %, middle 50.0 %, model 20.0 %, fallback 0.0 %."
+        assert any("tier-middle" in str(each["class"]) for each in found.all("rect"))
+
     def test_latency(self) -> None:
         found = read(latency_panel(view()))
         for words in (
