@@ -245,7 +245,8 @@ def drift() -> Target:
             )
         except (ValueError, OverflowError):
             return
-        tiers, rule_index = np.array([1, 0], dtype=np.uint8), np.array([-1, 0], dtype=np.int32)
+        tiers = np.array([given.ConsumeIntInRange(0, 3), 0], dtype=np.uint8)
+        rule_index = np.array([-1, 0], dtype=np.int32)
         labels, scores = np.array([0, -1], dtype=np.int64), np.array([[0.2, 0.8], [np.nan, np.nan]])
         try:
             counters.observe(FRAME.capsule, tiers=tiers, rule_index=rule_index, label_index=labels, scores=scores)
