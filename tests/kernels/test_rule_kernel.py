@@ -127,6 +127,57 @@ def test_arithmetic_of_one_and_what_is_not_finite():
     assert [made.match_one(frame_of({"x": value}).capsule) for value in (-2, 2, 4, None)] == [0, 0, -1, -1]
 
 
+def test_a_card_stands_on_the_stack_while_its_conditions_are_asked():
+    words = {
+        "scans": np.array([SCANS.index("words"), 0, 0, 3], dtype=np.int32),
+        "patterns": np.array([0, 1, 2], dtype=np.int32),
+        "strings": b"aabbc",
+        "offsets": np.array([0, 2, 4, 5], dtype=np.int64),
+        "weights": np.array([4.0, 8.0, 16.0]),
+        "constants": np.array([0.0, 1.0, 21.0, 25.0]),
+    }
+    made = program(
+        push("push_constant", 0, 0),
+        ("less_constant", 0, 0, 1, 0, 2, 3),
+        ("add_points", 0, 0, 1, 0, 3, STOP),
+        ("add_found", 0, 0, 0, 3, 4, STOP),
+        push("push_constant", 0, 2),
+        push("push_constant", 0, 3),
+        ("top_within", 0, 0, 0, 0, FIRE, STOP),
+        **words,
+    )
+    rows = [{"x": 0, "t": "c aa"}, {"x": 2, "t": "bb c aa"}, {"t": "c aa"}, {"x": 0}, {"x": 0, "t": "aa bb c"}]
+    assert [made.match_one(frame_of(row).capsule) for row in rows] == [0, -1, -1, -1, -1]
+    assert made.cost[:3] == (7, 7, 1)
+    for weights, message in (
+        (b"", "there are no weights"),
+        (np.ones(2), "2 weights for 3"),
+        ([np.nan] * 3, "weight 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            step = ("add_found", 0, 0, 0, 3, STOP, STOP)
+            program(PUSH, step, **words | {"weights": np.array(weights) if len(weights) else b""})
+
+
+def test_a_value_is_surely_within_or_surely_not():
+    def truths(x, low, high):
+        steps = [push("push_constant", 0, 0) if end is None else push("push_constant", 0, end) for end in (low, high)]
+        for at, end in enumerate((low, high)):
+            if end is None:
+                steps[at] = push("push_column", 1)  # y is missing
+        return [
+            program(push("push_column", 0), *steps, ("top_within", flip, 0, 0, 0, FIRE, STOP)).match_one(
+                frame_of({"x": x}).capsule
+            )
+            == 0
+            for flip in (0, 1)
+        ]
+
+    assert truths(2, 0, 2) == truths(1, 0, 2) == truths(3, 0, 2) == [True, False]  # from 1 to 3
+    assert truths(4, 0, 2) == truths(0, 0, None) == truths(4, None, 2) == [False, True]
+    assert truths(2, None, 2) == truths(2, 0, None) == truths(None, 0, 2) == [False, False]
+
+
 def test_jumps_choose_the_rule():
     made = program(
         ("less_constant", 0, 0, 1, 0, 1, 2),
