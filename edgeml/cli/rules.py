@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edgeml.cli import printable
-from edgeml.cli.box import for_machines, tell
+from edgeml.cli.box import for_machines, tell, warn
 from edgeml.cli.rule_switch import disable, enable
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgeml.builder.rule_document import RuleSource
     from edgeml.builder.rule_explanation import Explanation
+    from edgeml.builder.rule_lints import Lints
     from edgeml.errors import RuleError
     from edgeml.runtime.schema import Schema
 
@@ -135,14 +136,11 @@ def check(file: Path, about: About, strict: bool, as_json: bool) -> None:
     effect, or (with --data) answer none of the records. The exit status is 1 where there is a mistake.
     """
     from edgeml.builder.rule_examples import count_examples, failed_examples
-    from edgeml.builder.rule_lints import Lints, lint_rules
 
     read, schema = about.read(file)
     mistakes = read.mistakes or failed_examples(read, schema)
-    found = Lints()
-    if not read.mistakes:
-        frame, rows = _counted(about, schema)
-        found = lint_rules(read, schema, frame, rows)
+    found = None if read.mistakes else _lints(about, read, schema)
+    remarks = found.found if found is not None else []
     report = {
         "file": str(file),
         "rules": len(read.rules.rules) if read.rules is not None else None,
@@ -157,9 +155,9 @@ def check(file: Path, about: About, strict: bool, as_json: bool) -> None:
                 "column": each.place.column if each.place else None,
                 "others": list(each.others),
             }
-            for each in found.found
+            for each in remarks
         ],
-        "not_examined": found.not_examined,
+        "not_examined": found.not_examined if found is not None else [],
         "cost": _cost(read),
     }
     if as_json:
@@ -167,12 +165,25 @@ def check(file: Path, about: About, strict: bool, as_json: bool) -> None:
     else:
         for mistake in mistakes:
             click.echo(printable(str(mistake)))
-        for lint in found.found:
+        for lint in remarks:
             click.echo(printable(f"{lint} [{lint.kind}]"))
         for line in _summary(report):
             click.echo(printable(line))
-    if mistakes or strict and (found.found or found.not_examined):
+    if mistakes or strict and (remarks or report["not_examined"]):
         raise SystemExit(1)
+
+
+def _lints(about: About, read: RuleSource, schema: Schema) -> Lints | None:
+    """What is suspicious; None where the solver is not installed, which is said."""
+    try:
+        from edgeml.builder.rule_lints import lint_rules
+    except ModuleNotFoundError as error:
+        if error.name != "z3":
+            raise
+        warn("no remarks, for they need z3-solver: pip install 'edgeml[builder]'")
+        return None
+    frame, rows = _counted(about, schema)
+    return lint_rules(read, schema, frame, rows)
 
 
 def _counted(about: About, schema: Schema) -> tuple[Any, int]:

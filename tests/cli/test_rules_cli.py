@@ -5,6 +5,7 @@ In this process, since a process that loads the builder takes seconds to start; 
 
 import json
 import os
+import sys
 
 import pytest
 from cli.shell import run as run_in_a_shell
@@ -94,6 +95,15 @@ def test_labels_of_a_table_in_a_file(folder):
     (folder / "t.yaml").write_text("tables: {t: {hit: unique, file: t.csv}}\n")
     text = told(folder, "check", "t.yaml", "--schema", "s.json")
     assert "[gap]" not in text and "2 rules, 0 examples, no mistakes" in text
+
+
+def test_check_without_the_solver(folder, monkeypatch):
+    for name in ("edgeml.builder.rule_lints", "edgeml.builder.rule_logic"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "z3", None)
+    done = run("rules", "check", "r.yaml", "--schema", "s.json", cwd=folder)
+    assert done.returncode == 0 and "no remarks, for they need z3-solver" in done.stderr
+    assert "3 rules, 1 examples, no mistakes, no remarks" in done.stdout
 
 
 def test_check_with_a_bundle(built):
