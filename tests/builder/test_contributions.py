@@ -10,22 +10,20 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
-    ExtraTreesClassifier,
     GradientBoostingClassifier,
-    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, RidgeClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.tree import DecisionTreeRegressor
 
 import edgeml
 from edgeml.errors import BundleError
@@ -67,22 +65,18 @@ def of_the_scores(answer, scale):
         ("iris", make_pipeline(StandardScaler(), LogisticRegression()), "log-ratio"),
         ("iris", make_pipeline(StandardScaler(), PCA(2), LogisticRegression()), "log-ratio"),
         ("cancer", make_pipeline(StandardScaler(), LinearSVC()), "score"),
-        ("iris", RidgeClassifier(), "score"),
         ("diabetes", LinearRegression(), "score"),
         ("diabetes", make_pipeline(StandardScaler(), PoissonRegressor()), "log"),
-        ("iris", DecisionTreeClassifier(max_depth=4), "score"),
         ("cancer", RandomForestClassifier(9, random_state=0), "score"),
-        ("iris", ExtraTreesClassifier(9, random_state=0), "score"),
         ("diabetes", RandomForestRegressor(9, random_state=0), "score"),
         ("cancer", GradientBoostingClassifier(n_estimators=9), "log-odds"),
         ("iris", GradientBoostingClassifier(n_estimators=9), "log-ratio"),
-        ("diabetes", GradientBoostingRegressor(n_estimators=9), "score"),
         ("iris", HistGradientBoostingClassifier(max_iter=5), "log-ratio"),
         ("iris", IsolationForest(n_estimators=9, random_state=0), "inner"),
     ],
 )
 def test_contributions_add_up_to_the_score(data, pipeline, scale):
-    X, y = TABLES[data].data[::3], TABLES[data].target[::3].astype(float if data == "diabetes" else int)
+    X, y = TABLES[data].data[::5], TABLES[data].target[::5].astype(float if data == "diabetes" else int)
     given = () if scale == "inner" else (y,)
     predictor, explain = explainer(pipeline.fit(X, *given), X, *given)
     for row in X[:: len(X) // 4]:
