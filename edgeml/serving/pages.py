@@ -104,7 +104,7 @@ class Pages:
             "task": predictor.task,
         }
         shown |= _degraded(engine)
-        for key in ("created", "schema", "outputs", "fallback", "slo", "tiers", "quality", "parity"):
+        for key in ("created", "schema", "outputs", "fallback", "slo", "tiers", "middle", "quality", "parity"):
             if config.get(key):
                 shown[key] = config[key]
         if not isinstance(predictor, TensorPredictor):

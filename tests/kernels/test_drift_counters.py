@@ -379,7 +379,7 @@ def test_arrays_that_do_not_fit_are_refused():
     ones, rules = np.ones(1, np.uint8), np.full(1, -1, np.int32)
     for wrong in (
         {"tiers": np.ones(2, np.uint8)},
-        {"tiers": np.full(1, 3, np.uint8)},
+        {"tiers": np.full(1, 4, np.uint8)},
         {"rule_index": np.full(2, -1, np.int32)},
         {"label_index": np.zeros(2, np.int64)},
         {"scores": np.zeros((2, 2))},

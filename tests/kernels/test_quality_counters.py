@@ -85,7 +85,7 @@ def test_rules_and_the_fallback_are_counted():
     made.count_rules(np.array([0, -1, 1, 1], dtype=np.int32))
     made.count_fallback()
     made.count_fallback(3)
-    assert made.counts() == {"labels": [[0, 0, 0]] * 3, "unscored": 0, "rules": [1, 3], "fallback": 4}
+    assert made.counts() == {"labels": [[0, 0, 0]] * 3, "unscored": 0, "rules": [1, 3], "fallback": 4, "middle": {}}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_many_rows_do_not_overflow():
 def test_more_labels_than_are_counted_are_not_scored():
     made = QualityCounters(range(65), [], BUNDLE, scored=True)
     made.count_model(3, dict.fromkeys(map(str, range(65)), 1 / 65))
-    assert made.counts() == {"labels": [], "unscored": 1, "rules": [], "fallback": 0}
+    assert made.counts() == {"labels": [], "unscored": 1, "rules": [], "fallback": 0, "middle": {}}
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_more_labels_than_sums_stay_outside_of_the_sums():
     counters = QualityCounters([f"label {i}" for i in range(20_000)], ["r"], b"abcd", scored=True)
     counters.count_rule("r")
     for _ in range(3):
-        assert counters.counts() == {"labels": [], "unscored": 0, "rules": [1], "fallback": 0}
+        assert counters.counts() == {"labels": [], "unscored": 0, "rules": [1], "fallback": 0, "middle": {}}
     assert len(counters.id_of_model("label 19999", None)) == len(counters.id_of_rule("r"))
 
 
