@@ -41,6 +41,7 @@ from edgeml.builder.leaf_counts import leaf_counts
 from edgeml.builder.middle_tier import Middle, make_middle, middle_over_table, middle_request
 from edgeml.builder.onnx_bundle import build_onnx
 from edgeml.builder.parity_rows import HELD_OUT_ROWS
+from edgeml.builder.rule_lesson import lesson_of_build, wants_learning
 from edgeml.builder.rule_source import parse_rules
 from edgeml.builder.schema_inference import InferredSchema, infer_schema
 from edgeml.builder.task import Task, task_of
@@ -108,7 +109,9 @@ def build(
         version: Version label; never compared, only shown.
         held_out: ``(X, y)`` that the pipeline has not seen, for parity and quality; without it the reference rows
             serve, and the card says so. Its y may be None.
-        rules: Rules asked before the model: YAML text, a path, or a list of dicts (see docs/rules.md).
+        rules: Rules asked before the model: YAML text, a path, or a list of dicts (see docs/rules.md). ``"learn"``
+            learns them from X and y; ``{"learn": {"target": 0.98, ...}, "keep": path}`` with options, and beside
+            rules that people wrote (see docs/rule-learning.md).
         middle: A small model that answers where it is sure, before the full one (see docs/tiers.md): ``learn``, a
             fitted pipeline, or ``{"pipeline": ..., "budget": 0.005, "confidence": 0.95, "calibration": (X, y)}``, each
             key optional. Classification only.
@@ -235,6 +238,10 @@ def build(
                 f"held_out breaks the schema: {error}; correct the row, or the schema by features"
             ) from error
     rule_documents: list[dict[str, Any]] = []
+    if wants_learning(rules):
+        known = None if y is None or not task.has_truth else task.truth(y)
+        said = predictor.predict_frame(reference_frame).label_index
+        rules = lesson_of_build(rules, inferred.schema, reference_frame, known, predictor.labels, said).document
     if rules is not None:
         rule_list = parse_rules(rules, inferred.schema, labels=list(predictor.labels) or None)
         _check_width(rule_list, predictor)

@@ -221,7 +221,28 @@ def _tiers(tiers: Mapping[str, int], rules: Sequence[Mapping[str, Any]], middle:
             precision = f"{rule['precision']:.3f}" if "precision" in rule else "not measured"
             when = str(rule["when"]).replace("|", "\\|")
             lines.append(f"| {rule['id']} | `{when}` | {outcome} | {covered} | {precision} |")
-    return [*lines, ""]
+    return [*lines, *_promised(rules), ""]
+
+
+def _promised(rules: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was promised of rules that were learned, beside what the table above has measured."""
+    learned = [rule for rule in rules if "evidence" in rule]
+    if not learned:
+        return []
+    lines = [
+        "",
+        "Promised of the learned rules, before these rows were looked at; the bounds of one learning hold together:",
+        "",
+        "| rule | promised | at confidence | right of rows that proved it | at least | agrees with the model |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rule in learned:
+        proof = rule["evidence"]
+        target = f"{rule['target']:.1%}" if "target" in rule else "nothing"
+        shown = [f"{proof[key]:.1%}" if key in proof else "" for key in ("confidence", "lower", "agreement")]
+        right = f"{proof['right']} of {proof['rows']}" if "right" in proof and "rows" in proof else ""
+        lines.append(f"| {rule['id']} | {target} | {shown[0]} | {right} | {shown[1]} | {shown[2]} |")
+    return lines
 
 
 def _data(schema: Schema, reference: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ import click
 
 from edgeml.cli import printable
 from edgeml.cli.box import for_machines, tell, warn
+from edgeml.cli.learn import learn
 from edgeml.cli.rule_switch import disable, enable
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @click.group()
 def rules() -> None:
-    """Check, lay out, explain and test a file of rules; disable and enable those of a box.
+    """Check, lay out, explain, test and learn a file of rules; disable and enable those of a box.
 
     'edgeml quality' shows how each rule of a box does.
     """
@@ -41,6 +42,7 @@ def rules() -> None:
 
 rules.add_command(disable)
 rules.add_command(enable)
+rules.add_command(learn)
 
 
 @dataclass(frozen=True)

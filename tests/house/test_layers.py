@@ -53,12 +53,20 @@ THIRD_PARTY = {
     "re2": {"runtime/regular_expressions.py"},
     "rich": {"cli"},
     "ruamel": {"builder/rule_format.py"},
-    "scipy": {"builder/export_kernels.py", "builder/feature_steps.py", "builder/middle_threshold.py"},
+    "scipy": {
+        "builder/export_kernels.py",
+        "builder/feature_steps.py",
+        "builder/middle_threshold.py",
+        "builder/rule_growing.py",
+        "builder/rule_literals.py",
+        "builder/rule_proof.py",
+        "builder/scorecard_learning.py",
+    },
     "skl2onnx": {"builder/export_skl2onnx.py"},
     "sklearn": {"builder"},
     "urllib3": {"bundles/registry_link.py"},
     "werkzeug": {"serving/pages.py", "supervisor/management_app.py"},
-    "yaml": {"builder/written_document.py"},
+    "yaml": {"builder/rule_writing.py", "builder/written_document.py"},
     "z3": {"builder/rule_logic.py", "builder/rule_lints.py"},
 }
 
