@@ -49,6 +49,7 @@ from edgeml.builder.text_lists import is_list_of_texts, over_table
 from edgeml.bundles import Bundle
 from edgeml.errors import BuildError, ParityError, RuleError, SchemaError
 from edgeml.runtime.image_spec import ImageSpec
+from edgeml.runtime.middle import PREFIX
 from edgeml.runtime.native_session import LEAF_COUNTS
 from edgeml.runtime.prediction import Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
@@ -320,6 +321,10 @@ def build(
     counts = leaf_counts(candidate.compiled.program, candidate.predictor.session, reference_frame)
     if counts is not None:
         members[LEAF_COUNTS] = counts
+    if packed is not None:
+        counts = leaf_counts(packed.tier.program, packed.tier.session, reference_frame)
+        if counts is not None:
+            members[PREFIX + LEAF_COUNTS] = counts
     if rule_documents:
         members["rules.json"] = json_bytes(rule_list.names.to_document() | {"rules": rule_documents})
     bundle = Bundle.create(config, members)

@@ -43,6 +43,7 @@ _MEMBERS = {
     "middle.features.json": ("application/vnd.edgeml.features.v1+json", 16 * _MIB),
     "middle.features.npy": ("application/vnd.edgeml.features.v1.npy", 256 * _MIB),
     "middle.features.terms": ("application/vnd.edgeml.features.v1.terms", 256 * _MIB),
+    "middle.kernel.counts.npy": ("application/vnd.edgeml.kernel.v1", 256 * _MIB),
     "middle.kernel.json": ("application/vnd.edgeml.kernel.v1", 16 * _MIB),
     "middle.kernel.npy": ("application/vnd.edgeml.kernel.v1", 256 * _MIB),
     "model.onnx": ("application/vnd.edgeml.model.v1.onnx", 2048 * _MIB),

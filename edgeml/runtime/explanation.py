@@ -45,9 +45,8 @@ class Explainer:
         self._places = {label: at for at, label in enumerate(predictor.labels)}
         self._frames: list[Frame] = []
         self._by_tier = {"model": self._contributions(predictor.program, predictor.session)}
-        middle = getattr(predictor, "middle", None)
-        if middle is not None:
-            self._by_tier["middle"] = self._contributions(middle.program, middle.session)
+        if predictor.middle is not None:
+            self._by_tier["middle"] = self._contributions(predictor.middle.program, predictor.middle.session)
 
     def of_json(self, record: bytes, answer: Prediction, allowance: Allowance) -> dict[str, Any]:
         """Why a record, given as a JSON object, got its answer.

@@ -72,4 +72,4 @@ def answers_early(predictor: Predictor) -> bool:
     if isinstance(predictor.session, NoModel):
         return False
     rules = predictor.rules.rules if predictor.rules is not None else ()
-    return any(not rule.abstains for rule in rules) or "middle" in (predictor.config.get("tiers") or {})
+    return any(not rule.abstains for rule in rules) or predictor.middle is not None

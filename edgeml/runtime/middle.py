@@ -25,7 +25,7 @@ from edgeml.errors import BundleError
 from edgeml.kernels.frame import Frame
 from edgeml.runtime.features import FeatureProgram
 from edgeml.runtime.members import json_member, npy_member
-from edgeml.runtime.native_session import NativeSession
+from edgeml.runtime.native_session import LEAF_COUNTS, NativeSession
 from edgeml.runtime.outputs import Outputs, largest
 from edgeml.runtime.prediction import Label
 from edgeml.runtime.schema import Schema
@@ -38,6 +38,7 @@ MEMBERS = (
     "middle.features.terms",
     "middle.kernel.json",
     "middle.kernel.npy",
+    PREFIX + LEAF_COUNTS,
 )
 # Rows whose scores are looked at together.
 BLOCK_ROWS = 4096
@@ -176,7 +177,10 @@ def middle_of(bundle: Bundle, schema: Schema, outputs: Outputs) -> MiddleTier | 
             schema,
             bundle.members.get("middle.features.terms", b""),
         )
-        session = NativeSession(json_member(bundle, "middle.kernel.json"), npy_member(bundle, "middle.kernel.npy"))
+        name = PREFIX + LEAF_COUNTS
+        counts = npy_member(bundle, name, np.int32) if name in bundle.members else None
+        constants = npy_member(bundle, "middle.kernel.npy")
+        session = NativeSession(json_member(bundle, "middle.kernel.json"), constants, counts)
     except BundleError as error:
         raise _of_middle(error) from error
     return MiddleTier(program, session, threshold=threshold, labels=labels)
@@ -192,6 +196,6 @@ def _threshold(config: Any) -> float:
 def _of_middle(error: BundleError) -> BundleError:
     """The same refusal under the member's own name: programs and kernels know themselves as the full model's."""
     said = str(error)
-    for name in ("features.json", "features.npy", "features.terms", "kernel.json", "kernel.npy"):
+    for name in ("features.json", "features.npy", "features.terms", "kernel.json", "kernel.npy", LEAF_COUNTS):
         said = said.replace(f"bundle member {name}", f"bundle member {PREFIX}{name}")
     return BundleError(said)
