@@ -199,8 +199,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(WORKLOADS)}; default all")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--rules", type=Path, help="rules to ask first, as edgeml.build takes them")
     given = parser.parse_args()
-    found = [measured(WORKLOADS[name]) for name in given.names or WORKLOADS]
+    found = [measured(WORKLOADS[name], rules=given.rules) for name in given.names or WORKLOADS]
     print(json.dumps(found, indent=1) if given.json else table(found))
 
 
