@@ -181,8 +181,8 @@ def learn_rules(
         truth: The known answer of each, as an index into the labels.
         labels: The labels.
         options: How.
-        model: The model's answers, likewise; a growing row on which it differs from the truth counts against every
-            rule: neither is to be learned.
+        model: The model's answers, likewise, for the agreement that is told of each rule. They do not choose rules: a
+            model that was fitted on the proving rows knows their labels, and what it chose could not be proven on them.
         answered: Rows that rules before the list answer or abstain on.
         split: Growing and proving rows, chosen without a look at how they turn out; default ``split_rows``. Rows that
             are neither have no part in it.
@@ -190,7 +190,7 @@ def learn_rules(
     growing, proving = split_rows(truth, options.proving, options.seed) if split is None else split
     literals = literals_of(schema, frame, growing, veto=options.veto, phrases=options.phrases)
     before = np.zeros(len(truth), dtype=bool) if answered is None else answered
-    grower = _Grower(literals, truth, model, growing[~before[growing]], labels, options)
+    grower = _Grower(literals, truth, growing[~before[growing]], labels, options)
     grower.conjunctions()
     grower.cards()
     candidates = tuple(grower.candidates)
@@ -206,7 +206,6 @@ class _Grower:
         self,
         literals: Literals,
         truth: NDArray[np.int64],
-        model: NDArray[np.int64] | None,
         growing: NDArray[np.int64],
         names: Sequence[Label],
         options: LearnOptions,
@@ -214,7 +213,7 @@ class _Grower:
         self.literals = literals
         self.names = names
         self.truth = truth
-        self.taught = truth if model is None else np.where(model == truth, truth, -1)
+        self.taught = truth
         self.options = options
         self.left = growing
         self.matrix = literals.matrix.tocsr()
