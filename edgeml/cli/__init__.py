@@ -39,7 +39,7 @@ COMMANDS = {
     "serve": Lazy("edgeml.cli.serve", "Answer requests on localhost."),
     "worker": Lazy("edgeml.cli.worker", ""),
     "predict": Lazy("edgeml.cli.predict", "Answer the records of a file."),
-    "rules": Lazy("edgeml.cli.rules", "Check, lay out, explain, test and learn rules; disable and enable those of a box."),
+    "rules": Lazy("edgeml.cli.rules", "Check, learn, explain and test rules; disable those of a box."),
     "check": Lazy("edgeml.cli.check", "Look at a file with a bundle: schema, findings, drift."),
     "tiers": Lazy("edgeml.cli.tiers", "Trade answers before the full model against accuracy and cost."),
     "bench": Lazy("edgeml.cli.bench", "Measure a bundle or a service on this box, and judge its objectives."),
