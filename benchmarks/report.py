@@ -209,16 +209,17 @@ def _ratio(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def put_into(text: str, figures: str) -> str:
+def put_into(text: str, figures: str, *, marks: tuple[str, str] = (START, END)) -> str:
     """A document with the figures between its marks replaced.
 
     Raises:
         ValueError: The marks are missing.
     """
-    start, end = text.find(START), text.find(END)
+    first, last = marks
+    start, end = text.find(first), text.find(last)
     if start < 0 or end < start:
-        raise ValueError(f"the document has no {START} ... {END}")
-    return text[: start + len(START)] + "\n" + figures + text[end:]
+        raise ValueError(f"the document has no {first} ... {last}")
+    return text[: start + len(first)] + "\n" + figures + text[end:]
 
 
 def missed(found: Sequence[Line]) -> list[str]:

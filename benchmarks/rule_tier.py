@@ -2,9 +2,11 @@
 
 1. For each data set: the model is fitted on the training rows, ``edgeml.build(..., rules={"learn": ...})`` learns from
    the same rows, and the test rows are answered by the bundle with its rules and by its model alone.
-2. Costs are of ``Predictor.predict``, one record after the other in this process; both take turns, and the fastest of
+2. A second bundle has the same rules and a middle tier, whose threshold is chosen on rows of the training part that its
+   small model has not seen; test rows choose nothing.
+3. Costs are of ``Predictor.predict``, one record after the other in this process; both take turns, and the fastest of
    the rounds counts for each.
-3. The promise is checked over random splits of all rows: rules are learned on one part and asked on the other. A rule's
+4. The promise is checked over random splits of all rows: rules are learned on one part and asked on the other. A rule's
    share of right answers there is itself a draw, so two counts are given for the splits: in how many some rule's share
    is below the target, and in how many this cannot be luck (its exact upper bound at the stated confidence, corrected
    for the number of rules of the split, is below the target). The whole tier's share is compared likewise.
@@ -22,10 +24,14 @@ import numpy as np
 
 import edgeml
 from benchmarks import learning_data
+from benchmarks.report import put_into
 from edgeml.builder.rule_learning import LearnOptions
 from edgeml.builder.rule_lesson import lesson
 from edgeml.builder.rule_proof import lower_bound, upper_bound
 from edgeml.builder.schema_inference import infer_schema
+from edgeml.bundles import Bundle
+from edgeml.errors import BuildError
+from edgeml.runtime.prediction import MIDDLE, RULE
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import RecordReader
 from edgeml.runtime.rules import RuleList
@@ -40,7 +46,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "churn": {"target": 0.95},
     "breast_cancer": {"target": 0.9},
 }
+NAMES = {
+    "r8": "Reuters R8",
+    "r52": "Reuters R52",
+    "20newsgroups": "20 newsgroups",
+    "churn": "churn",
+    "breast_cancer": "breast cancer",
+}
 CONFIDENCE = 0.95
+START, END = "<!-- rules: start -->", "<!-- rules: end -->"
+README = Path(__file__).resolve().parents[1] / "README.md"
 SPLITS = 20
 TIMED = 1_000
 ROUNDS = 7
@@ -94,7 +109,7 @@ def standard(data: learning_data.Data, options: dict[str, Any]) -> dict[str, Any
     truth = np.array(data.y_test.tolist(), dtype=object)
     answers = np.array(whole.label_list(), dtype=object)
     said = np.array(model.label_list(), dtype=object)
-    by_rule = whole.tiers == 0
+    by_rule = whole.tiers == RULE
     documents = [] if predictor.rules is None else predictor.rules.rules
     rules = []
     for at, rule in enumerate(documents):
@@ -112,8 +127,10 @@ def standard(data: learning_data.Data, options: dict[str, Any]) -> dict[str, Any
                 "right": right,
             }
         )
+    middle = with_middle(data, pipeline, bundle)
     timed = records[:TIMED]
-    with_rules, model_only = costs([predictor, alone], timed)
+    asked = [predictor, alone] if middle is None else [predictor, alone, middle]
+    with_rules, model_only, *with_both = costs(asked, timed)
     accuracy, of_model = float((answers == truth).mean()), float((said == truth).mean())
     return {
         "options": options,
@@ -132,6 +149,39 @@ def standard(data: learning_data.Data, options: dict[str, Any]) -> dict[str, Any
         "us_of_model": model_only,
         "cost": with_rules / model_only,
         "build_s": took,
+        "middle": None if middle is None else early(middle, records, truth, of_model) | {"us": with_both[0]},
+    }
+
+
+def with_middle(data: learning_data.Data, pipeline: Any, bundle: Bundle) -> Predictor | None:
+    """The same with a middle tier; None where none can be promised on so few rows."""
+    try:
+        made = edgeml.build(
+            pipeline,
+            data.train,
+            data.y_train,
+            name=bundle.config["name"],
+            version="2",
+            features=data.features,
+            rules=json.loads(bundle.members["rules.json"]) if "rules.json" in bundle.members else None,
+            middle="learn",
+        )
+    except BuildError as error:
+        print(f"{data.name}: no middle tier: {error}")
+        return None
+    return Predictor.from_bundle(made)
+
+
+def early(predictor: Predictor, records: list[dict[str, Any]], truth: Any, of_model: float) -> dict[str, Any]:
+    """How much is answered before the full model, and how well."""
+    whole = predictor.predict_many(records)
+    right = np.array(whole.label_list(), dtype=object) == truth
+    before = (whole.tiers == RULE) | (whole.tiers == MIDDLE)
+    return {
+        "before_model": float(before.mean()),
+        "right": float(right[before].mean()) if before.any() else None,
+        "accuracy": float(right.mean()),
+        "kept": float(right.mean()) / of_model,
     }
 
 
@@ -204,19 +254,25 @@ def _fitted(data: learning_data.Data) -> Any:
 def table(found: dict[str, Any]) -> str:
     """The figures in Markdown."""
     lines = [
-        "| data | rules | promised | by rules | of these right | accuracy: model, with rules | kept "
-        "| us: model, with rules | cost |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| data | rules | promised of each | answered by rules | of these right | accuracy kept | cost "
+        "| with the middle tier: before the model | accuracy kept | cost |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, each in found.items():
         if "standard" not in each:
             continue
         one = each["standard"]
         precision = "" if one["precision"] is None else f"{one['precision']:.1%}"
+        both = one.get("middle")
+        rest = (
+            "| | |"
+            if both is None
+            else (f"{both['before_model']:.1%} | {both['kept']:.2%} | {both['us'] / one['us_of_model']:.2f} |")
+        )
         lines.append(
-            f"| {name} | {len(one['rules'])} | {one['options']['target']:.0%} | {one['coverage']:.1%} | {precision} | "
-            f"{one['accuracy_of_model']:.2%}, {one['accuracy']:.2%} | {one['kept']:.2%} | "
-            f"{one['us_of_model']:.1f}, {one['us']:.1f} | {one['cost']:.2f} |"
+            f"| {NAMES[name]} | {len(one['rules'])} | {one['options']['target']:.0%} | {one['coverage']:.1%} "
+            f"| {precision} | "
+            f"{one['kept']:.2%} | {one['cost']:.2f} | {rest}"
         )
     lines += [
         "",
@@ -227,7 +283,8 @@ def table(found: dict[str, Any]) -> str:
         if "promise" in each:
             one = each["promise"]
             lines.append(
-                f"| {name} | {one['splits']} | {one['rules']} | {one['rules_below']} | {one['rules_surely_below']} | "
+                f"| {NAMES[name]} | {one['splits']} | {one['rules']} | {one['rules_below']} | "
+                f"{one['rules_surely_below']} | "
                 f"{one['some_rule_surely_below']} | {one['tier_below']} | {one['coverage']:.1%} |"
             )
     return "\n".join(lines)
@@ -241,6 +298,7 @@ def main() -> None:
         "--splits", type=int, default=SPLITS, help="Random splits for each data set; 0 leaves them out."
     )
     parser.add_argument("--split-data", nargs="*", choices=learning_data.NAMES, default=["r8", "churn"])
+    parser.add_argument("--readme", action="store_true", help="Put the table into README.md.")
     given = parser.parse_args()
     found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in given.data:
@@ -250,6 +308,8 @@ def main() -> None:
             found[name]["promise"] = promise(data, options, given.splits)
         RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     print(table(found))
+    if given.readme:
+        README.write_text(put_into(README.read_text(), table(found) + "\n", marks=(START, END)))
 
 
 if __name__ == "__main__":

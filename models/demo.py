@@ -23,6 +23,7 @@ from rich.table import Table
 
 from models.demo_pictures import records_of
 from models.demo_releases import show_releases
+from models.demo_tiers import show_tiers
 from models.demo_watching import show_watching
 
 MODELS = Path(__file__).parent
@@ -78,6 +79,10 @@ def main() -> None:
     console.print(f"\nSIGTERM; the server ended with status {status}")
     if status != 0:
         raise SystemExit(f"the server ended with status {status}")
+    held_out = [dict(record) for record in records_of(arguments, arguments["held_out"][0])]
+    truth = np.asarray(arguments["held_out"][1]).tolist()
+    if "middle" in arguments:
+        show_tiers(console, step, run, out=OUT, model=model, bundle=bundle, records=held_out, truth=truth)
     show_releases(
         console,
         step,
@@ -87,15 +92,14 @@ def main() -> None:
         record=model_record(bundle, arguments),
         ports=(free_port(), free_port()),
     )
-    held_out = records_of(arguments, arguments["held_out"][0])
     show_watching(
         console,
         step,
         out=OUT,
         model=model,
         bundle=bundle,
-        records=[dict(record) for record in held_out],
-        truth=np.asarray(arguments["held_out"][1]).tolist(),
+        records=held_out,
+        truth=truth,
         ports=(free_port(), free_port()),
     )
     console.print(
