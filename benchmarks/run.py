@@ -107,6 +107,7 @@ def main() -> None:
     facts = about(given.rounds)
     figures = report.table(findings, facts)
     print(figures)
+    print(report.many_rules(findings))
     print(watching.table(findings))
     print(report.others(findings))
     write(findings, facts, figures, whole=given.only is None)
@@ -160,8 +161,9 @@ def write(findings: Findings, facts: dict[str, Any], figures: str, *, whole: boo
         "gaps": findings.gaps,
         "notes": findings.notes,
     }
+    tables = (figures, report.many_rules(findings), watching.table(findings), report.others(findings))
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
-    (RESULTS / f"{name}.md").write_text("\n".join((figures, watching.table(findings), report.others(findings))))
+    (RESULTS / f"{name}.md").write_text("\n".join(tables))
 
 
 if __name__ == "__main__":

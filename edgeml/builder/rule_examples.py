@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgeml.builder.rule_document import RuleSource, located
-from edgeml.builder.rule_explanation import RuleExplainer, answer_of
+from edgeml.builder.rule_reasons import RuleExplainer, answer_of
 from edgeml.builder.rule_truth import TRUE
 from edgeml.builder.written_document import Path as Part
 from edgeml.errors import RuleError, SchemaError

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from edgeml.builder.rule_document import RuleSource
-    from edgeml.builder.rule_explanation import Explanation
+    from edgeml.builder.rule_reasons import Explanation
     from edgeml.builder.rule_lints import Lints
     from edgeml.errors import RuleError
     from edgeml.runtime.schema import Schema
@@ -276,7 +276,7 @@ def explain(file: Path, records: str, about: About, records_form: str | None, ru
     RECORDS is a file (JSON, NDJSON, CSV), '-' for NDJSON on standard input, or one record written as {"name": value}.
     A feature that a record leaves out is missing.
     """
-    from edgeml.builder.rule_explanation import RuleExplainer
+    from edgeml.builder.rule_reasons import RuleExplainer
     from edgeml.builder.rule_source import together
     from edgeml.errors import RequestError, SchemaError
 

@@ -7,7 +7,7 @@ cells of each table, and of each test the inputs and the result. docs/rule-table
 import pytest
 
 from edgeml.builder.rule_document import read_rules
-from edgeml.builder.rule_explanation import RuleExplainer, answer_of
+from edgeml.builder.rule_reasons import RuleExplainer, answer_of
 from edgeml.runtime.schema import Feature, Schema
 
 SCHEMA = Schema(

@@ -10,7 +10,7 @@ from oracles.rule_samples import conditions, records
 
 from edgeml.builder.rule_document import read_rules
 from edgeml.builder.rule_examples import count_examples, failed_examples
-from edgeml.builder.rule_explanation import RuleExplainer
+from edgeml.builder.rule_reasons import RuleExplainer
 from edgeml.builder.rule_source import parse_rules
 from edgeml.builder.rule_truth import RuleTruth
 from edgeml.errors import RuleError, SchemaError
