@@ -2,8 +2,8 @@
 
 1. For each data set: the model is fitted on the training rows, ``edgeml.build(..., rules={"learn": ...})`` learns from
    the same rows, and the test rows are answered by the bundle with its rules and by its model alone.
-2. A second bundle has the same rules and a middle tier, whose threshold is chosen on rows of the training part that its
-   small model has not seen; test rows choose nothing.
+2. A second bundle has rules that promise 95 %, and a middle tier whose threshold is chosen on rows of the training part
+   that its small model has not seen; test rows choose nothing.
 3. Costs are of ``Predictor.predict``, one record after the other in this process; both take turns, and the fastest of
    the rounds counts for each.
 4. The promise is checked over random splits of all rows: rules are learned on one part and asked on the other. A rule's
@@ -29,7 +29,6 @@ from edgeml.builder.rule_learning import LearnOptions
 from edgeml.builder.rule_lesson import lesson
 from edgeml.builder.rule_proof import lower_bound, upper_bound
 from edgeml.builder.schema_inference import infer_schema
-from edgeml.bundles import Bundle
 from edgeml.errors import BuildError
 from edgeml.runtime.prediction import MIDDLE, RULE
 from edgeml.runtime.predictor import Predictor
@@ -127,7 +126,7 @@ def standard(data: learning_data.Data, options: dict[str, Any]) -> dict[str, Any
                 "right": right,
             }
         )
-    middle = with_middle(data, pipeline, bundle)
+    middle = with_middle(data, pipeline)
     timed = records[:TIMED]
     asked = [predictor, alone] if middle is None else [predictor, alone, middle]
     with_rules, model_only, *with_both = costs(asked, timed)
@@ -153,17 +152,17 @@ def standard(data: learning_data.Data, options: dict[str, Any]) -> dict[str, Any
     }
 
 
-def with_middle(data: learning_data.Data, pipeline: Any, bundle: Bundle) -> Predictor | None:
-    """The same with a middle tier; None where none can be promised on so few rows."""
+def with_middle(data: learning_data.Data, pipeline: Any) -> Predictor | None:
+    """Rules and a middle tier; None where none can be promised on so few rows."""
     try:
         made = edgeml.build(
             pipeline,
             data.train,
             data.y_train,
-            name=bundle.config["name"],
+            name=data.name.replace("_", "-"),
             version="2",
             features=data.features,
-            rules=json.loads(bundle.members["rules.json"]) if "rules.json" in bundle.members else None,
+            rules={"learn": {"confidence": CONFIDENCE}},
             middle="learn",
         )
     except BuildError as error:
