@@ -117,16 +117,20 @@ cdef inline void keep_found(
 
 
 cdef inline int32_t next_selected(selected *s) noexcept nogil:
-    """Where the next rule that is worth asking begins; where to go after the last one, once none is left."""
+    """Where the next rule that is worth asking begins; where to go after the last one, once none is left.
+
+    It goes there once: what stands behind a selector may ask for the next rule too, and would come round for ever.
+    """
     cdef uint64_t word
+    cdef int32_t after
     while s.word < s.n_words:
         word = s.bits[s.word]
         if word:
             s.bits[s.word] = word & (word - 1)
             return s.entries[(s.word << 6) + ctz_of(word)]
         s.word += 1
-    s.n_words = 0
-    return s.after
+    after, s.n_words, s.after = s.after, 0, -1
+    return after
 
 
 cdef extern from *:
