@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -63,16 +64,27 @@ def inference(answers: Sequence[Prediction], predictor: Predictor) -> Inference:
     """
     # A batch makes its predictions each time it is asked for them.
     made = list(answers)
-    return Inference(_outputs(made, _scores(answers), predictor), provenance(made))
+    return Inference(_outputs(made, _scores(answers, predictor), predictor), provenance(made))
 
 
-def _scores(answers: Sequence[Prediction]) -> NDArray[Any] | None:
-    """The scores of all rows: where the middle tier answered, its own; None where the model has none."""
-    if not isinstance(answers, PredictionBatch) or answers.scores is None or answers.middle_scores is None:
-        return getattr(answers, "scores", None)
-    scores = answers.scores.copy()
-    rows = answers.tiers == MIDDLE
-    scores[rows] = answers.middle_scores[rows]
+def _scores(answers: Sequence[Prediction], predictor: Predictor) -> NDArray[Any] | None:
+    """The scores of all rows: where the middle tier answered, its own; None where the model has none.
+
+    The model is not asked where others answer all rows, and then gives no array. What the metadata promises is there
+    all the same: which outputs an answer has must not hang upon its records.
+    """
+    if not predictor.outputs.scores:
+        return None
+    given, middle = (getattr(answers, name, None) for name in ("scores", "middle_scores"))
+    if given is not None and middle is None:
+        return given  # type: ignore[no-any-return]
+    wide = any(each.name == "scores" and each.dtype == "float64" for each in predictor.session.outputs)
+    scores = np.full((len(answers), len(predictor.labels)), math.nan, dtype=np.float64 if wide else np.float32)
+    if given is not None:
+        scores[:, : given.shape[1]] = given
+    if middle is not None and isinstance(answers, PredictionBatch):
+        rows = answers.tiers == MIDDLE
+        scores[rows] = middle[rows]
     return scores
 
 

@@ -73,6 +73,22 @@ def test_the_small_pipeline_answers_where_it_is_sure(bundle, given, records):
 
 
 @pytest.mark.parametrize("backend", ["native", "c"])
+def test_tensors_have_scores_whoever_answers(bundle, records, backend):
+    """Which outputs an inference answer has hangs on the bundle, and not on whether its model was asked."""
+    engine = Engine(Predictor.from_bundle(bundle, backend=backend))
+    answers = [engine.predict(record) for record in records]
+    for tier in ("rule", "middle", "model"):
+        rows = [at for at, answer in enumerate(answers) if answer.tier == tier][:3]
+        given = {name: np.array([records[at][name] for at in rows], dtype=object) for name in records[0]}
+        outputs = engine.infer(given).outputs
+        assert list(outputs) == ["label", "scores", "tier"] and outputs["scores"].shape == (len(rows), len(LABELS))
+        assert outputs["tier"].tolist() == [tier] * len(rows)
+        for at, row in zip(rows, outputs["scores"].tolist(), strict=True):
+            wanted = [np.nan] * len(LABELS) if tier == "rule" else list(answers[at].scores.values())
+            assert row == pytest.approx(wanted, nan_ok=True, abs=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["native", "c"])
 def test_one_by_one_as_in_a_batch(bundle, records, backend):
     predictor = Predictor.from_bundle(bundle, backend=backend)
     batch = predictor.predict_many(records)
