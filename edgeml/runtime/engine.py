@@ -38,6 +38,7 @@ from edgeml.runtime.no_model import NO_MODEL
 from edgeml.runtime.prediction import FALLBACK, MODEL, TIERS, Prediction, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Envelope
+from edgeml.runtime.rules import RuleList
 from edgeml.runtime.tensor_predictor import TensorPredictor
 
 # What a question may take for each of its rows, beyond what any question may: a batch of thousands is not stuck for
@@ -132,6 +133,11 @@ class Engine:
     def degraded(self) -> str:
         """Why the bundle's model was left out, so that rules and fallback answer alone; empty where it was not."""
         return "" if isinstance(self.predictor, TensorPredictor) else self.predictor.degraded
+
+    def rules(self) -> RuleList | None:
+        """The rules that are asked now; None where there are none."""
+        predictor = self.predictor
+        return None if isinstance(predictor, TensorPredictor) else predictor.rules
 
     def disable(self, rules: Collection[str]) -> None:
         """Lets the rules answer as if some of them were absent; what is being answered keeps to what it took.

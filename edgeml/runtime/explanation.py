@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeml.errors import EdgemlError
@@ -25,6 +25,7 @@ from edgeml.runtime.native_session import NativeSession
 from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.rule_explanation import RuleExplainer
+from edgeml.runtime.rules import RuleList
 
 # Of features that a contribution names together.
 SHOWN_FEATURES = 20
@@ -35,10 +36,12 @@ class Explainer:
 
     Args:
         predictor: Who answers.
+        asked: Gives the rules that are asked now, where some may be disabled; None where they are the predictor's.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, asked: Callable[[], RuleList | None] | None = None) -> None:
         self._predictor = predictor
+        self._asked = asked or (lambda: predictor.rules)
         self._schema = predictor.schema
         self._reader = record_reader(predictor.schema, predictor.pictures)
         self._rules = None if predictor.rules is None else RuleExplainer(predictor.rules)
@@ -96,9 +99,9 @@ class Explainer:
         if answer.rule is not None and self._rules is not None:
             return self._rules.explain(answer.rule, frame, allowance)
         said: dict[str, Any] = {}
-        rules = self._predictor.rules
+        rules = self._asked()
         if rules is not None and rules.rules:
-            # Whose turn it was, where the model answers because a rule has abstained.
+            # Whose turn it was, where the model answers because a rule has abstained; not that of a disabled one.
             first = rules.match_one(frame.capsule)
             if first >= 0 and rules.rules[first].abstains:
                 said["abstained"] = rules.rules[first].id

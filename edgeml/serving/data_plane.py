@@ -267,7 +267,7 @@ class _Voiced:
 
     def __init__(self, engine: Engine, limits: Limits, capturing: Capturing) -> None:
         self.engine = engine
-        self._voice = Voice(engine.predictor, engine.quality)
+        self._voice = Voice(engine.whole, engine.quality, engine.rules)
         self._limits = limits
         self._tap = Tap(capturing, engine, self._voice.id_of)
 

@@ -8,7 +8,7 @@ hot path the pieces are fewer than the fields. What opens it is its id (``monito
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -23,6 +23,7 @@ from edgeml.runtime.explanation_budget import Allowance
 from edgeml.runtime.prediction import Prediction
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Envelope
+from edgeml.runtime.rules import RuleList
 from edgeml.runtime.tensor_predictor import TensorPredictor
 from edgeml.serving.bodies import NDJSON
 from edgeml.serving.capturing import Tap
@@ -49,14 +50,21 @@ class Voice:
     Args:
         predictor: Whose answers they are.
         quality: Who writes their ids.
+        asked: Gives the rules that are asked now, for explanations; None where none can be disabled.
 
     Attributes:
         headers: Headers of a JSON answer.
         line_headers: Headers of an NDJSON answer.
     """
 
-    def __init__(self, predictor: Predictor | TensorPredictor, quality: AnswerQuality) -> None:
+    def __init__(
+        self,
+        predictor: Predictor | TensorPredictor,
+        quality: AnswerQuality,
+        asked: Callable[[], RuleList | None] | None = None,
+    ) -> None:
         self._predictor = predictor
+        self._asked = asked
         self._explainer: Explainer | None = None
         names = {"model": predictor.name, "version": predictor.version, "bundle": predictor.digest}
         self._open = _encode(names)[:-1] + b',"predictions":['
@@ -133,7 +141,7 @@ class Voice:
     def _with_explanation(self, record: bytes, answer: Prediction, written: bytes, allowance: Allowance) -> bytes:
         if self._explainer is None:
             assert isinstance(self._predictor, Predictor)  # a bare model has answered no record
-            self._explainer = Explainer(self._predictor)
+            self._explainer = Explainer(self._predictor, self._asked)
         said = self._explainer.of_json(bytes(record), answer, allowance)
         return written[:-1] + b',"explanation":' + _encode(said) + b"}"
 

@@ -7,6 +7,8 @@ from sklearn.linear_model import LogisticRegression
 
 from edgeml.builder import build
 from edgeml.runtime.engine import Engine
+from edgeml.runtime.explanation import Explainer
+from edgeml.runtime.explanation_budget import Allowance
 from edgeml.runtime.live_rules import answers_early, model_alone, without_rules
 from edgeml.runtime.load import predictor_of
 
@@ -59,6 +61,21 @@ def test_an_engine_exchanges_its_rules_and_goes_on_counting(signs):  # noqa: F81
     assert engine.disabled == () and engine.predictor is engine.whole
     assert engine.predict(WRONG).rule == "wrong"
     assert engine.quality.counters.counts()["rules"] == [2, 2, 0]
+
+
+def test_who_abstained_is_said_of_the_rules_that_were_asked(signs):  # noqa: F811
+    engine = Engine(predictor_of(signs))
+    explainer = Explainer(engine.whole, engine.rules)
+    record = RIGHT | {"z": 1.0}
+
+    def explained():
+        return explainer.of_record(record, engine.predict(record), Allowance())
+
+    assert explained()["rule"] == "right"
+    engine.disable(["right"])
+    assert explained()["abstained"] == "silent"
+    engine.disable([])
+    assert explained()["rule"] == "right" and explained()["values"] == {"x": 0.8}
 
 
 def test_lists_definitions_and_targets_stay_though_nothing_uses_them_any_more(signs):  # noqa: F811
