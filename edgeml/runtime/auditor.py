@@ -12,11 +12,13 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Protocol
 
 from edgeml.monitor.audit_counts import AuditCounts
@@ -177,8 +179,12 @@ class Auditor:
         if not early:
             return
         with self._ready:
-            if len(early) + self._records > QUEUED_RECORDS or not self._watches(audits):
-                audits.counts.dropped(len(early))
+            room = QUEUED_RECORDS - self._records if self._watches(audits) else 0
+            if len(early) > room:
+                # Of a batch as many as fit, whichever: else a client who sends large ones alone is never audited.
+                audits.counts.dropped(len(early) - room)
+                early = sorted(random.sample(early, room), key=itemgetter(0))
+            if not early:
                 return
             try:
                 kept = way(question, [row for row, _ in early])

@@ -180,6 +180,17 @@ def test_the_queue_is_bounded_and_what_does_not_fit_is_counted(signs, auditor):
     assert counted(engine)["tiers"]["rule"] == [auditing.QUEUED_RECORDS + 1] * 2
 
 
+@pytest.mark.parametrize("way", [Engine.predict_many, lambda engine, given: engine.predict_json(body(*given))])
+def test_of_a_batch_that_is_larger_than_the_queue_as_many_are_audited_as_fit(signs, auditor, way):
+    engine = watched(signs, auditor)
+    way(engine, [RIGHT, WRONG] * auditing.QUEUED_RECORDS)
+    found = counted(engine)
+    assert found["tiers"]["rule"][0] == found["dropped"] == auditing.QUEUED_RECORDS and not found["failed"]
+    # Whichever: those at the end as those at the beginning, and each with its own answer.
+    assert all(0 < n < auditing.QUEUED_RECORDS for n, _ in found["rules"].values())
+    assert [agreed for _, agreed in sorted(found["rules"].values())].count(0) == 1
+
+
 def test_bytes_are_bounded_too(signs, auditor):
     engine = watched(signs, auditor)
     stopped = Stopped(engine)
