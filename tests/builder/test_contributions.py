@@ -1,6 +1,7 @@
 """Contributions of built models: they add up to the score of the answer, and are whose they are said to be."""
 
 import io
+import json
 import math
 
 import numpy as np
@@ -243,6 +244,20 @@ def test_counts_that_do_not_fit_are_refused(penguins_bundle, counts):
     members = dict(penguins_bundle.members) | {"kernel.counts.npy": stream.getvalue()}
     with pytest.raises(BundleError, match=r"kernel\.counts\.npy"):
         Predictor.from_bundle(edgeml.Bundle.create(penguins_bundle.config, members))
+
+
+def test_an_answer_is_never_lost_for_its_explanation(penguins_bundle):
+    predictor = Predictor.from_bundle(penguins_bundle)
+    explainer = Explainer(predictor)
+    record = predictor.golden[0]["record"]
+    answer = predictor.predict(record)
+    explainer._places, explainer._rules = {}, object()
+    for said in (
+        explainer.of_record(record, answer, Allowance()),
+        explainer.of_json(json.dumps(record).encode(), answer, Allowance()),
+    ):
+        what, _, why = said["reason"].partition(": ")
+        assert what == "the answer could not be explained" and why in ("KeyError", "AttributeError")
 
 
 def test_work_is_bounded(penguins_bundle):
