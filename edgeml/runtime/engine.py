@@ -151,7 +151,8 @@ class Engine:
         whole = self.whole
         if isinstance(whole, TensorPredictor) or whole.rules is None:
             return
-        disabled = tuple(rule.id for rule in whole.rules.rules if rule.id in rules)
+        named = frozenset(rules)
+        disabled = tuple(rule.id for rule in whole.rules.rules if rule.id in named)
         if disabled != self.disabled:
             self.predictor = without_rules(whole, disabled)
             self.disabled = disabled

@@ -30,11 +30,11 @@ def without_rules(predictor: Predictor, left_out: Collection[str]) -> Predictor:
     Raises:
         RuleError: The other rules are too large to be compiled; what was compiled before fits.
     """
-    rules = predictor.rules
-    if rules is None or not any(rule.id in left_out for rule in rules.rules):
+    rules, named = predictor.rules, frozenset(left_out)
+    if rules is None or not any(rule.id in named for rule in rules.rules):
         return predictor
     document = rules.to_document()
-    document["rules"] = [{**each, "when": _NEVER} if each["id"] in left_out else each for each in document["rules"]]
+    document["rules"] = [{**each, "when": _NEVER} if each["id"] in named else each for each in document["rules"]]
     made = RuleList.from_document(document, predictor.schema, labels=predictor.outputs.labels)
     # What people are shown of a rule is what it says, and not that it is left out here.
     made.rules = rules.rules

@@ -177,7 +177,7 @@ class Lineup:
         if order.without_model:
             return self._degrade(order)
         if self._serving.get(model) == digest:
-            self._loaded[digest].disable(order.disabled_rules)
+            _disable(self._loaded[digest], order.disabled_rules)
             return {"digest": digest, "reason": "", "seconds": 0.0, "warm": True}
         start = time.monotonic()
         warm = digest in self._loaded
@@ -223,7 +223,7 @@ class Lineup:
             self._degraded[model] = digest, made
             self._show()
         else:
-            known[1].disable(order.disabled_rules)
+            _disable(known[1], order.disabled_rules)
         return {"reason": reason} | self._answers(model)
 
     def _answers(self, model: str) -> dict[str, Any]:
@@ -305,6 +305,15 @@ class Lineup:
     @property
     def _known(self) -> set[str]:
         return {*self._loaded, *(digest for digest, _ in self._degraded.values())}
+
+
+def _disable(engine: Engine, rules: Sequence[str]) -> None:
+    """Disables rules of what answers already. Where that fails (no memory for another list), it answers as before: the
+    report says which rules are disabled, and all other orders are followed."""
+    try:
+        engine.disable(rules)
+    except (EdgemlError, MemoryError) as error:
+        print(f"{engine.name}: rules are not switched: {error or 'no memory'}", file=sys.stderr, flush=True)
 
 
 def _afresh(engine: Engine) -> Engine:

@@ -1,5 +1,6 @@
 """Which bundles are loaded, kept warm and let go of; and what a request meets while one takes another's place."""
 
+import dataclasses
 import errno
 import threading
 import time
@@ -132,6 +133,21 @@ def test_rules_that_are_disabled_do_not_answer_from_the_first_question_on(theatr
     assert "disabled_rules" not in theatre.follow(order("a1", without_model=True, reason="r"))["a"]
     report = theatre.follow(order("a1", without_model=True, reason="r", disabled_rules=("x",)))
     assert report["a"]["disabled_rules"] == ["x"] and theatre.engines["a"].disabled == ("x",)
+
+
+@pytest.mark.parametrize("without_model", [False, True])
+def test_rules_that_cannot_be_switched_now_hold_up_no_other_order(theatre, without_model, capsys):
+    first = order("a1", without_model=without_model, reason="it killed its process")
+    theatre.follow(first)
+
+    def no_memory(rules):
+        raise MemoryError
+
+    theatre.engines["a"].disable = no_memory
+    report = theatre.follow(dataclasses.replace(first, disabled_rules=("x",)), order("b1"))
+    assert theatre.now[0] == {"a": "a1", "b": "b1"} and report["b"]["digest"] == "b1"
+    assert report["a"]["digest"] == "a1" and "disabled_rules" not in report["a"] and "failed" not in report["a"]
+    assert "rules are not switched" in capsys.readouterr().err
 
 
 def test_a_model_without_an_order_or_a_bundle_answers_no_more(theatre):
