@@ -140,7 +140,7 @@ class AnswerQuality:
         return lambda: self.feedback.label(answer.tier, index, true, rule=rule, chance=answer.chance)
 
     def _judge_value(self, answer: PredictionId, item: Mapping[str, Any], given: Any) -> Callable[[], None]:
-        if (answer.tier == "model") != (answer.value is not None):
+        if (answer.tier in ("model", "middle")) != (answer.value is not None):
             raise _bad_id("it stands for a label, and the bundle answers with numbers")
         value, said = item.get("value"), answer.value if answer.tier == "model" else given.value
         if not isinstance(said, int | float) or math.isnan(said):

@@ -279,8 +279,10 @@ def test_several_numbers_at_once_take_no_feedback(regression):
 def test_the_id_of_a_label_is_no_id_of_a_number(regression):
     plane = Plane(regression[0])
     strange = QualityCounters(["a"], [], plane.engine.quality.bundle)
-    item = {"id": strange.id_of_model("a", None)[7:34].decode(), "value": 1.0}
-    assert plane.post("/v1/feedback", item)[1]["code"] == "bad_id"
+    for made in (strange.id_of_model("a", None), strange.id_of_middle("a")):
+        item = {"id": made[7:34].decode(), "value": 1.0}
+        assert plane.post("/v1/feedback", item)[1]["code"] == "bad_id"
+    assert plane.feedback["errors"] == {}
 
 
 def test_engines_that_were_made_by_hand_write_ids_too(penguins_bundle, row):
