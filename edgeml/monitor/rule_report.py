@@ -18,7 +18,7 @@ MOST = 100
 def audited_rules(answered: Answered) -> dict[int, list[int]]:
     """Index of a rule -> answers that were audited, those to which the model agreed."""
     counts = answered.audit.get("rules", {})
-    return {int(index): pair for index, pair in counts.items() if index.isdigit() and len(pair) == 2}
+    return {int(index): pair for index, pair in counts.items() if index.isdecimal() and len(pair) == 2}
 
 
 def labelled_rules(answered: Answered) -> dict[int, list[int]]:
