@@ -119,7 +119,7 @@ class Explainer:
             if (outputs.n_values or 1) > 1:
                 raise NoContributions("the model gives several numbers at once")
             return self._shown(model.explain(frame.capsule, "value", 0, allowance), frame)
-        if not outputs.scores or answer.scores is None or answer.label is None:
+        if answer.scores is None or answer.label is None:
             raise NoContributions("the model gives a label without a score")
         # One score for two labels stands under the first.
         of = answer.label if str(answer.label) in answer.scores else outputs.labels[0]

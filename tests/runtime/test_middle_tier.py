@@ -4,6 +4,7 @@ import io
 import json
 import random
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +21,8 @@ from edgeml.monitor.quality_report import quality_report
 from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.runtime.engine import Engine
+from edgeml.runtime.explanation import Explainer
+from edgeml.runtime.explanation_budget import Allowance
 from edgeml.runtime.load import predictor_without_model
 from edgeml.runtime.members import reference_of
 from edgeml.runtime.predictor import Predictor
@@ -70,6 +73,18 @@ def test_the_small_pipeline_answers_where_it_is_sure(bundle, given, records):
         assert answer.label == LABELS[scores.argmax()] and not answer.degraded
         assert list(answer.scores.values()) == pytest.approx(scores, abs=1e-6)
     assert tiers == {"rule", "middle", "model"}
+
+
+def test_it_is_explained_beside_a_model_that_gives_labels_alone(bundle, records):
+    predictor = Predictor.from_bundle(bundle)
+    explainer = Explainer(predictor)
+    predictor.outputs = msgspec.structs.replace(
+        predictor.outputs, scores=None, decision="label", label_values=[0, 1, 2]
+    )
+    answers = [(record, predictor.predict(record)) for record in records]
+    record, answer = next(pair for pair in answers if pair[1].tier == "middle")
+    said = explainer.of_record(record, answer, Allowance())
+    assert said["of"] == answer.label and said["contributions"] and "reason" not in said
 
 
 @pytest.mark.parametrize("backend", ["native", "c"])
