@@ -50,6 +50,8 @@ class RuleGuard:
         self._say = say
         self._now = now
         self._events: Callable[[tuple[Any, ...]], None] = lambda event: None
+        # Digests of bundles of which no more rules may be disabled, as was said.
+        self._full: set[str] = set()
 
     def nudges(self, events: Callable[[tuple[Any, ...]], None]) -> None:
         """Says where the supervisor takes events."""
@@ -67,17 +69,24 @@ class RuleGuard:
             return
         known = self._switches.of(watch.digest)
         wrong = {rule: each for rule, each in watch.wrong_rules().items() if rule not in known}
-        if not wrong:
-            return
+        decided = []
         for rule, finding in wrong.items():
             try:
                 self._switches.decide(watch.digest, rule, True, at=self._now(), who="supervisor", reason=finding.text)
             except RequestError as error:
-                self._say(f"{model}: rule {rule} is not disabled: {error}")
+                # Once: it is asked for again with whatever is counted.
+                if watch.digest not in self._full:
+                    self._say(f"{model}: rule {rule} is not disabled: {error}")
+                    self._full.add(watch.digest)
                 break
-            self._note(model, watch.digest, rule, f"rule {rule} is disabled until the next bundle", "supervisor")
-        self._switches.keep()
+            decided.append(rule)
+        if not decided:
+            return
+        # Before it is written down: a disk that refuses must not let a wrong rule answer.
         self._events(("nudge", lambda answer: None, FOLLOW_S))
+        self._switches.keep()
+        for rule in decided:
+            self._note(model, watch.digest, rule, f"rule {rule} is disabled until the next bundle", "supervisor")
 
     def switch(self, model: str, rule: str, disabled: bool, *, who: str, reason: str = "") -> dict[str, Any]:
         """Does what a person says of a rule of the bundle that answers.

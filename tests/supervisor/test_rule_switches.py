@@ -160,8 +160,26 @@ def test_what_a_person_has_enabled_stays_so(box):
 def test_the_watch_stops_where_too_many_are_disabled(box, monkeypatch):
     monkeypatch.setattr(switching, "MOST_DISABLED", 1)
     box.watch.rules.look({0: [100, 10], 1: [100, 10]}, {}, 1.0)
-    box.guard.look("signs", box.watch, True)
+    said = []
+    guard = RuleGuard(box.store, box.switches, say=said.append)
+    guard.nudges(box.nudge)
+    for _ in range(3):
+        guard.look("signs", box.watch, True)
     assert box.switches.disabled(box.digest) == ["kept"]
+    # The worker is told once, and people as well.
+    assert box.told == ["nudge"] and [line for line in said if "moved is not disabled" in line] == said[:1]
+
+
+def test_a_disk_that_refuses_lets_no_wrong_rule_answer(box, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.EIO, "input/output error")
+
+    box.watch.rules.look({0: [100, 10]}, {}, 1.0)
+    monkeypatch.setattr(box.store, "note", full)
+    monkeypatch.setattr(switching, "replace_file", full)
+    with pytest.raises(OSError):
+        box.guard.look("signs", box.watch, True)
+    assert box.told == ["nudge"] and box.live["models"]["signs"]["disabled_rules"] == ["kept"]
 
 
 def test_what_is_not_there_is_refused_by_name(box):
