@@ -66,7 +66,7 @@ def in_words(item: Item, answer: Mapping[str, Any]) -> str:
     score = answer.get("scores", {}).get(str(given))
     lines = [f"{head}{given}{'' if score is None else f' ({score:.3g})'}, by the {answer['tier']}"]
     if "abstained" in said:
-        lines.append(f"rule {said['abstained']} has left it to the model")
+        lines.append(f"rule {said['abstained']} has abstained")
     if "when" in said:
         lines[0] += f" {said['rule']}"
         lines += [said["when"]] + [f"{name}: {text}" for name, text in said.get("where", {}).items()]
