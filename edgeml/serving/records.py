@@ -151,11 +151,13 @@ class Voice:
 
     def lines(self, engine: Engine, lines: Iterable[bytes], tap: Tap, *, explain: bool = False) -> Iterator[bytes]:
         """One prediction or error for each line that is not empty, in pieces of several lines."""
-        written = (self._line(engine, line, tap, explain) for line in lines if line and not line.isspace())
+        # One for all lines: a request is bounded, however many it has.
+        allowance = Allowance() if explain else None
+        written = (self._line(engine, line, tap, allowance) for line in lines if line and not line.isspace())
         while piece := b"".join(islice(written, LINES_AT_ONCE)):
             yield piece
 
-    def _line(self, engine: Engine, line: bytes, tap: Tap, explain: bool) -> bytes:
+    def _line(self, engine: Engine, line: bytes, tap: Tap, allowance: Allowance | None) -> bytes:
         try:
             answer = engine.predict_json_record(line)
             written = self.prediction(answer)
@@ -165,8 +167,8 @@ class Voice:
                 tap.take(
                     sampler, lambda: JsonRecords(line, alone=True), (answer,), engine, lambda _: written_id(written)
                 )
-            if explain:
-                return self._with_explanation(line, answer, written, Allowance())[:-1] + self._line_close
+            if allowance is not None:
+                return self._with_explanation(line, answer, written, allowance)[:-1] + self._line_close
             return written[:-1] + self._line_close
         except Exception as error:
             # The status is sent already: whatever happens now belongs into this line.

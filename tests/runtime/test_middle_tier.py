@@ -22,7 +22,7 @@ from edgeml.runtime.answer_quality import AnswerQuality
 from edgeml.runtime.counting import drift_layout, drift_monitor
 from edgeml.runtime.engine import Engine
 from edgeml.runtime.explanation import Explainer
-from edgeml.runtime.explanation_budget import Allowance
+from edgeml.runtime.explanation_budget import CONDITION, SPENT, Allowance
 from edgeml.runtime.load import predictor_without_model
 from edgeml.runtime.members import reference_of
 from edgeml.runtime.predictor import Predictor
@@ -199,6 +199,18 @@ def test_it_is_served_and_named(bundle, records):
     for said, answer in zip(json.loads(body)["predictions"], answers, strict=True):
         assert (said["tier"], said["label"], said.get("scores")) == (answer.tier, answer.label, answer.scores)
         assert read_prediction_id(said["id"]).tier == answer.tier
+
+
+def test_lines_of_one_request_share_what_explaining_may_cost(bundle, monkeypatch):
+    engine = make_data_plane(bundle, Limits()).engine()
+    voice, tap = Voice(engine.predictor, engine.quality), Tap(Capturing(), engine, str)
+    line = json.dumps({"weight": 1, "where": None, "remark": "opec"}).encode()
+    monkeypatch.setattr("edgeml.serving.records.Allowance", lambda: Allowance(2 * CONDITION))
+    for _ in range(2):
+        said = b"".join(voice.lines(engine, [line] * 3, tap, explain=True)).splitlines()
+        explained = [json.loads(each)["explanation"] for each in said]
+        assert [each.get("found") for each in explained] == [{"remark": ["opec"]}] * 2 + [None]
+        assert explained[2]["reason"] == SPENT
 
 
 def test_golden_rows_stand_on_both_sides_of_the_threshold(bundle):
