@@ -534,7 +534,7 @@ cdef class TreeShares:
         if self.model is not None:
             raise TypeError("shares are made once")
         cdef const edgeml_ensemble *e = model._ensemble(ensemble)
-        cdef int64_t at, number = 0, least
+        cdef int64_t at, number = 0, least, side
         self.model, self.ensemble = model, e
         if players.shape[0] != model.width:
             raise ValueError(f"each of {model.width} columns needs a player")
@@ -558,6 +558,14 @@ cdef class TreeShares:
         self.left = <double *> calloc(e.n_nodes + 1, sizeof(double))
         if self.left == NULL:
             raise MemoryError
+        # An answer follows one way, and only its length counts; shares follow all ways, of which nodes that are shared
+        # have more than anybody could wait for.
+        for at in range(e.n_nodes):
+            if e.nodes[at].left != at:
+                for side in range(2):
+                    if self.left[e.nodes[at].left + side] != 0:
+                        raise ValueError(f"node {e.nodes[at].left + side} has several parents")
+                    self.left[e.nodes[at].left + side] = 1
         # First the number of rows at each node, from the leaves up; then of each question the share that went left.
         for at in range(e.n_nodes):
             if e.nodes[at].left == at:

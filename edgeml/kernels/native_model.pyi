@@ -130,7 +130,7 @@ class TreeShares:
 
     Raises:
         IndexError: There is no such ensemble.
-        ValueError: A tree is deeper than ``DEPTH_LIMIT``, or something does not fit.
+        ValueError: A tree is deeper than ``DEPTH_LIMIT``, a node has several parents, or something does not fit.
     """
 
     def __init__(

@@ -140,6 +140,20 @@ def test_hostile_arrays(counts, players, points, said):
         TreeShares(model, 0, np.array(counts, dtype=np.int32), np.array(players, dtype=np.int32), *points)
 
 
+def test_nodes_that_are_shared_are_refused():
+    """Sixty questions that lead to the next or to the one after it: an answer takes sixty steps, shares 10 ** 12."""
+    n = 60
+    nodes = [[0.5, 0.0, at + 1.0, 0.0] for at in range(n - 2)] + [[0.0, -1.0, 0.0, 0.0], [0.0, -1.0, 1.0, 0.0]]
+    constants = np.array([*np.ravel(nodes), 1.0, 2.0, 0.0])
+    operation = [OPERATIONS.index("trees"), 1, 0, 1, 0, len(constants) - 1, 1, 0]
+    model = NativeModel(
+        np.array([operation], dtype=np.int32), np.array([0, n, 0, 1], dtype=np.int32), constants,
+        width=1, n_registers=2, ensembles=[(0, 1, 0, n, 2)],
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="node 2 has several parents"):
+        shares_of(model, [5, 5], [0])
+
+
 def test_hostile_calls():
     model = model_of([STUMP])
     shares = shares_of(model, [1, 1], [0, 1, 2, 3])
