@@ -70,7 +70,7 @@ def in_words(item: Item, answer: Mapping[str, Any]) -> str:
     if "when" in said:
         lines[0] += f" {said['rule']}"
         lines += [said["when"]] + [f"{name}: {text}" for name, text in said.get("where", {}).items()]
-        lines += [f"{name} is {_value(value)}" for name, value in said["values"].items()]
+        lines += [f"{name} is {_value(value)}" for name, value in said.get("values", {}).items()]
         lines += [f"in {name}: {', '.join(map(repr, words))}" for name, words in said.get("found", {}).items()]
         for card in said.get("cards", []):
             lines += [f"{term['points']:+10.4g}  {term['if']}" for term in card["terms"]]

@@ -9,6 +9,8 @@ STEPS = 100_000_000
 # What it takes to compile a condition, beside others and alone.
 CONDITION = 3_000
 QUESTION = 20_000
+# What it takes to take a node of a condition apart.
+NODE = 400
 
 SPENT = "what one request may cost is used up; ask for fewer records at once"
 
@@ -32,3 +34,7 @@ class Allowance:
         self.left -= steps
         if self.left < 0:
             raise Spent(SPENT)
+
+    def took(self, steps: int) -> None:
+        """Takes steps off that were taken already; where they were too many, the next ones are refused."""
+        self.left -= steps

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgeml.kernels.frame import Frame
-from edgeml.runtime.explanation_budget import CONDITION, QUESTION, Allowance, Spent
+from edgeml.runtime.explanation_budget import CONDITION, NODE, QUESTION, Allowance, Spent
 from edgeml.runtime.expression import (
     Comparison,
     Count,
@@ -90,15 +90,16 @@ class RuleExplainer:
             allowance: What the request may still cost; what is done is taken off.
         """
         index = self._places[rule_id]
-        rule, apart = self._list.rules[index], self._apart(index)
+        rule = self._list.rules[index]
         said: dict[str, Any] = {"rule": rule.id, "when": rule.when}
         for key in ("note", "target", "precision", "coverage"):
             if getattr(rule, key) is not None:
                 said[key] = getattr(rule, key)
-        if apart.definitions:
-            said["where"] = apart.definitions
-        said["values"] = values_of(frame, self._schema, apart.fields)
         try:
+            apart = self._apart(index, allowance)
+            if apart.definitions:
+                said["where"] = apart.definitions
+            said["values"] = values_of(frame, self._schema, apart.fields)
             if found := self._found(apart, frame, allowance):
                 said["found"] = found
             if apart.cards:
@@ -107,10 +108,13 @@ class RuleExplainer:
             said["reason"] = str(error)
         return said
 
-    def _apart(self, index: int) -> _Apart:
+    def _apart(self, index: int, allowance: Allowance) -> _Apart:
         known = self._kept.get(index)
         if known is None:
+            allowance.take(0)
             known = _taken_apart(self._list, index)
+            # How large it is nobody knows before: the last one that is taken apart may take more than is left.
+            allowance.took(NODE * known.nodes)
             if sum(each.nodes for each in list(self._kept.values())) + known.nodes <= _KEPT_NODES:
                 self._kept[index] = known
         return known

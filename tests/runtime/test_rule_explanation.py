@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgeml.kernels.frame import Frame
-from edgeml.runtime.explanation_budget import STEPS, Allowance
+from edgeml.runtime.explanation_budget import NODE, SPENT, STEPS, Allowance
 from edgeml.runtime.frame_values import SHOWN_CHARACTERS
 from edgeml.runtime.reader import RecordReader
 from edgeml.runtime.rule_explanation import SHOWN_TERMS, SHOWN_VALUES, SHOWN_WORDS, RuleExplainer
@@ -154,6 +154,18 @@ def test_every_card_is_shown():
     assert (card["sum"], len(card["terms"]), card["more"]) == (60, SHOWN_TERMS, 60 - SHOWN_TERMS)
     nothing = explained("points(1 if x0 > 0) == 0", RECORD)["cards"]
     assert nothing == [{"terms": [], "sum": 0, "needs": "== 0"}]
+
+
+def test_taking_a_large_rule_apart_costs_what_it_takes():
+    """Written out it has 65,536 comparisons: too many to be kept taken apart."""
+    names = {"define": {f"a{at}": f"a{at - 1} and a{at - 1}" if at else "count > 1" for at in range(17)}}
+    rules = RuleList.from_document(
+        {"rules": [{"id": "r", "when": "a16", "then": {"label": "a"}}]} | names, SCHEMA, labels=["a"]
+    )
+    explainer, frame, allowance = RuleExplainer(rules), frame_of(RECORD), Allowance(left=NODE * 1_000)
+    assert explainer.explain("r", frame, allowance)["values"] == {"count": 3}
+    assert allowance.left < 0
+    assert explainer.explain("r", frame, allowance) == {"rule": "r", "when": "a16", "reason": SPENT}
 
 
 def test_what_it_costs_is_bounded():
