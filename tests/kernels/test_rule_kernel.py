@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeml.kernels.frame import Frame, FrameReader
-from edgeml.kernels.rules import FIELDS, INSTRUCTIONS, KINDS, SCANS, STACK, RuleProgram
+from edgeml.kernels.rules import FIELDS, INSTRUCTIONS, KINDS, NEXT_RULE, SCANS, STACK, RuleProgram
 
 INF = float("inf")
 FIELD_LIST = (
@@ -380,3 +380,16 @@ def test_a_batch_lets_other_threads_run():
     done.set()
     counter.join()
     assert results == [(20_000, {0})] * 4 and counted[0] > 0
+
+
+def test_what_stands_behind_a_selector_asks_for_the_next_rule_in_vain():
+    """It ends: a selector whose rules were all asked leads on once, and not again to where it led."""
+    made = program(
+        ("select", 0, 0, 0, 0, 1, 1),
+        ("number_missing", 0, 0, 0, 0, NEXT_RULE, NEXT_RULE),
+        selectors=np.array([0, 0, 0, 1], dtype=np.int64),
+        filters=np.array([], dtype=np.int64),
+        entries=np.array([1], dtype=np.int32),
+        masks=np.array([], dtype=np.uint64),
+    )
+    assert made.match_one(frame_of({"x": 1.0}).capsule) == -1
