@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from edgeml.builder.rule_document import RuleSource
-    from edgeml.builder.rule_reasons import Explanation
     from edgeml.builder.rule_lints import Lints
+    from edgeml.builder.rule_reasons import Explanation
     from edgeml.errors import RuleError
     from edgeml.runtime.schema import Schema
 

@@ -2,9 +2,9 @@
 
 from edgeml.builder.rule_document import read_rules
 from edgeml.builder.rule_examples import failed_examples
-from edgeml.builder.rule_reasons import RuleExplainer
 from edgeml.builder.rule_format import format_rules
 from edgeml.builder.rule_lints import lint_rules
+from edgeml.builder.rule_reasons import RuleExplainer
 from edgeml.runtime.schema import Feature, Schema
 
 SCHEMA = Schema(
