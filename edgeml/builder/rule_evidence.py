@@ -30,7 +30,7 @@ def rule_documents(
     for candidate, proof in zip(learned.candidates[: last + 1], learned.proofs, strict=False):
         label = labels[candidate.label]
         then: dict[str, Any] = (
-            {"label": label, "score": rounded_down(proof.lower)} if proof.proven else {"abstain": True}
+            {"label": label, "score": _told(proof.lower, options)} if proof.proven else {"abstain": True}
         )
         document: dict[str, Any] = {
             "id": rule_id(candidate.when, label),
@@ -51,7 +51,7 @@ def evidence(proof: Proof, tried: int, options: LearnOptions) -> dict[str, Any]:
     said: dict[str, Any] = {
         "rows": proof.rows,
         "right": proof.right,
-        "lower": rounded_down(proof.lower),
+        "lower": _told(proof.lower, options),
         "confidence": options.confidence,
         "tried": tried,
         "coverage": round(proof.coverage, 6),
@@ -73,6 +73,11 @@ def note(candidate: Candidate, proof: Proof, label: Label, options: LearnOptions
         f"{what} for {label}: right on {proof.right} of {proof.rows} records that it was not grown on, by "
         f"{taught_by}; at least {options.target:.1%} at {options.confidence:.0%} confidence, all rules together."
     )
+
+
+def _told(lower: float, options: LearnOptions) -> float:
+    """A proven bound as it is written: rounding takes it below the target only where it is below."""
+    return max(rounded_down(lower), options.target) if lower >= options.target else rounded_down(lower)
 
 
 def rounded_down(share: float) -> float:

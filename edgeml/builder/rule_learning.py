@@ -65,17 +65,20 @@ class LearnOptions:
 
     def __post_init__(self) -> None:
         for name, value in (("target", self.target), ("confidence", self.confidence), ("proving", self.proving)):
-            if not 0 < value < 1:
-                raise BuildError(f"rules: {name} {value!r} must be above 0 and below 1")
-        if self.aim is not None and not self.target <= self.aim < 1:
+            if not _is_number(value) or not 0 < value < 1:
+                raise BuildError(f"rules: {name} {value!r} must be a number above 0 and below 1")
+        if self.aim is not None and not (_is_number(self.aim) and self.target <= self.aim < 1):
             raise BuildError(f"rules: aim {self.aim!r} must be at least the target {self.target} and below 1")
         for name, count in (
             ("max_rules", self.max_rules),
             ("max_conditions", self.max_conditions),
             ("max_points", self.max_points),
+            ("seed", self.seed),
         ):
-            if count < 0:
-                raise BuildError(f"rules: {name} {count} must not be negative")
+            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+                raise BuildError(f"rules: {name} {count!r} must be a whole number that is not negative")
+        if not isinstance(self.phrases, bool):
+            raise BuildError(f"rules: phrases {self.phrases!r} must be true or false")
 
     @property
     def grown_for(self) -> float:
@@ -151,6 +154,10 @@ class Learned:
     growing: NDArray[np.int64]
     proving: NDArray[np.int64]
     unproven: dict[int, int | None] = field(default_factory=dict)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def split_rows(truth: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -334,8 +341,9 @@ class _Grower:
         scores = held_out_scores(self.matrix[self.left], truth, self.options.max_points, self.options.seed)
         order = np.argsort(-scores, kind="stable")
         right = np.cumsum(truth[order])
-        last = np.flatnonzero(np.diff(scores[order], append=-np.inf) < 0)
-        last = last[np.isfinite(scores[order][last])]
+        # Rows for which no card could be made come last, and have no score.
+        some = scores[order][np.isfinite(scores[order])]
+        last = np.flatnonzero(np.diff(some, append=-np.inf) < 0)
         for at in last[::-1].tolist():
             rows = at + 1
             if right[at] / (rows + 1) >= self.options.grown_for and self.provable(rows, float(right[at])):

@@ -17,17 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeml.builder.arguments import plain
 from edgeml.builder.rule_evidence import rule_documents
 from edgeml.builder.rule_learning import Learned, LearnOptions, learn_rules
 from edgeml.builder.rule_source import parse_rules
 from edgeml.builder.rule_writing import Kept, document_of, read_kept, write_rules
 from edgeml.errors import BuildError
+from edgeml.runtime.known_labels import label_in, written_label
 from edgeml.runtime.prediction import MODEL, Label
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
 from edgeml.runtime.schema import Schema
 
 LEARN = "learn"
+_KEYS = (LEARN, "keep", "rules", "lists", "define", "tables", "examples", "veto")
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,12 @@ def learn_options(given: Mapping[str, Any]) -> LearnOptions:
     for key in given:
         if key not in known:
             raise BuildError(f"rules: learn has no option {key!r}; there are {', '.join(known)}")
-    options = dict(given)
+    options = {key: plain(value) for key, value in given.items()}
     if "veto" in options:
-        options["veto"] = tuple(options["veto"])
+        veto = options["veto"]
+        if not isinstance(veto, list | tuple) or not all(isinstance(word, str) for word in veto):
+            raise BuildError(f"rules: veto {veto!r} must be a list of texts: features, words, conditions, ids")
+        options["veto"] = tuple(veto)
     return LearnOptions(**options)
 
 
@@ -94,10 +100,18 @@ def lesson_of_build(
     if not isinstance(given, Mapping):
         raise BuildError('rules: expected {"learn": {"target": 0.95, ...}}; {} takes every default')
     options = learn_options(given)
+    unknown = [key for key in asked if key not in _KEYS]
+    if unknown:
+        raise BuildError(f"rules: unknown key {unknown[0]!r} beside 'learn'; the keys are {', '.join(_KEYS)}")
     kept = Kept.nothing()
     if "keep" in asked:
+        if len(asked) > 2:
+            raise BuildError("rules: 'keep' names a file of rules; put rules, lists, definitions and vetoes into it")
+        if not isinstance(asked["keep"], str | Path):
+            raise BuildError(f"rules: keep {asked['keep']!r} must be the path of a YAML file")
         kept = kept_file(Path(asked["keep"]), schema, labels)
     elif set(asked) - {LEARN}:
+        parse_rules({"rules": []} | {key: value for key, value in asked.items() if key != LEARN}, schema, labels)
         written = {key: value for key, value in asked.items() if key != LEARN}
         kept = Kept.of_document({"rules": []} | written)
     return lesson(schema, frame, truth, labels, options=options, model=model, kept=kept)
@@ -114,7 +128,19 @@ def kept_file(path: Path, schema: Schema, labels: Sequence[Label]) -> Kept:
         raise BuildError(f"{path}: rules are kept in a YAML file; write them as one")
     document, text = written_rules(path)
     parse_rules(path, schema, labels)
-    return read_kept(text, document)
+    kept = read_kept(text, document)
+    return replace(kept, shared=_from_folder(kept.shared, path.parent.absolute()))
+
+
+def _from_folder(shared: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
+    """The same, with the files of tables named from the root: what is learned stands in no folder yet."""
+    document = dict(shared or {})
+    if "tables" in document:
+        document["tables"] = {
+            name: {**table, "file": str(folder / table["file"])} if "file" in table else table
+            for name, table in document["tables"].items()
+        }
+    return document
 
 
 def lesson(
@@ -150,15 +176,35 @@ def lesson(
     answered = np.zeros(frame.n_rows, dtype=bool)
     if kept.before:
         found = np.full(frame.n_rows, -1, dtype=np.int32)
-        before = dict(kept.shared or {}) | {"rules": list(kept.before)}
-        parse_rules(before, schema, labels).match(frame.capsule, found)
+        parse_rules(_asked_before(kept), schema, labels).match(frame.capsule, found)
         answered = found >= 0
     learned = learn_rules(schema, frame, codes, labels, options=options, model=model, answered=answered)
     taught_by = "the known answers" if truth is not None else "the model's answers"
     documents = rule_documents(learned, labels, options, taught_by=taught_by)
+    _rename(documents, {str(rule["id"]) for rule in (*kept.before, *kept.after) if "id" in rule})
     whole = dict(kept.shared or {}) | {"rules": [*kept.before, *documents, *kept.after]}
     parse_rules(whole, schema, labels)
     return Lesson(learned, documents, whole, write_rules(documents, learned, labels, options, kept))
+
+
+def _asked_before(kept: Kept) -> dict[str, Any]:
+    """What is asked before the learned rules, and nothing else: not a table that stands below them, or nowhere."""
+    shared = dict(kept.shared or {})
+    placed = {rule["table"] for rule in kept.before if "table" in rule}
+    tables = {name: table for name, table in shared.pop("tables", {}).items() if name in placed}
+    # Examples are about the whole list, and are asked of it.
+    shared.pop("examples", None)
+    rules = [{key: value for key, value in rule.items() if key != "examples"} for rule in kept.before]
+    return shared | ({"tables": tables} if tables else {}) | {"rules": rules}
+
+
+def _rename(documents: Sequence[dict[str, Any]], taken: set[str]) -> None:
+    """Gives other ids to learned rules that are called as a kept one: somebody has edited that, and left its id."""
+    for document in documents:
+        name, number = document["id"], 2
+        while document["id"] in taken:
+            document["id"] = f"{name}-{number}"
+            number += 1
 
 
 def lesson_of_records(
@@ -188,16 +234,18 @@ def lesson_of_records(
     if not labels:
         raise BuildError("only the labels of a classification can be learned; this bundle answers with a number")
     truth = None
-    given = [dict(record) for record in records]
+    if not records:
+        raise BuildError("the file holds no record, so there is nothing to learn from")
+    for row, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise BuildError(f"record {row}: expected an object of features and values")
     if label is not None:
-        by_text = {_written(known): known for known in labels}
-        truth = []
-        for row, record in enumerate(given):
-            said = record.pop(label, None)
-            if _written(said) not in by_text:
-                known = ", ".join(by_text)
-                raise BuildError(f"record {row}: {label} is {said!r}, and the model's labels are {known[:200]}")
-            truth.append(by_text[_written(said)])
+        truth = [_known_label(row, record, label, labels) for row, record in enumerate(records)]
+    # Other columns are none of the rules' business.
+    given = [
+        {name: value for name, value in record.items() if name != label and name in predictor.schema.slots}
+        for record in records
+    ]
     frame = predictor.reader.new_frame(len(given))
     refused = {violation.row for violation in predictor.reader.read_many(frame, given, partial=True)}
     if not frame.n_rows:
@@ -222,15 +270,29 @@ def lesson_of_records(
     return made, len(refused)
 
 
-def _written(label: Any) -> str:
-    """A label as a file may hold it."""
-    return {True: "true", False: "false"}[label] if isinstance(label, bool) else str(label)
+def _known_label(row: int, record: Mapping[str, Any], label: str, labels: Sequence[Label]) -> Label:
+    """The label of a record.
+
+    Raises:
+        BuildError: It has none, or one that the model does not know.
+    """
+    if label not in record:
+        there = ", ".join(map(str, record))
+        raise BuildError(f"record {row}: there is no {label!r}, which --label names; it has {there[:200]}")
+    found = label_in(labels, record[label])
+    if found is None:
+        known = ", ".join(map(written_label, labels))
+        raise BuildError(
+            f"record {row}: {label} is {record[label]!r}, and the model's labels are {known[:200]}; correct it, or "
+            "leave out records without a known label"
+        )
+    return found
 
 
 def written_rules(path: Path) -> tuple[Any, str]:
     """What a YAML file says, and its text."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise BuildError(f"{path}: the rules cannot be read: {error}") from error
     return document_of(text), text

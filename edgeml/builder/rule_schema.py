@@ -92,7 +92,10 @@ def _labels_of_files(document: Any, folder: Path) -> Iterator[str]:
     for table in tables.values() if isinstance(tables, Mapping) else ():
         if isinstance(table, Mapping) and isinstance(table.get("file"), str):
             # What is wrong with the file is said where the table is read.
-            with suppress(OSError, ValueError, csv.Error), (folder / table["file"]).open(newline="") as stream:
+            with (
+                suppress(OSError, ValueError, csv.Error),
+                (folder / table["file"]).open(encoding="utf-8-sig", newline="") as stream,
+            ):
                 rows = csv.DictReader(stream, skipinitialspace=True)
                 yield from [row["label"].strip() for row in rows if row.get("label")]
 

@@ -55,7 +55,7 @@ class Kept:
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> Kept:
         """Rules that were handed over as objects: there is no text to keep, only rules."""
-        rules = [rule for rule in document.get("rules", ()) if isinstance(rule, Mapping)]
+        rules = [rule for rule in document.get("rules") or () if isinstance(rule, Mapping)]
         touched = [rule for rule in rules if not is_learned(rule)]
         return cls("", "", "", tuple(touched), (), _veto(document), _shared(document))
 
@@ -192,9 +192,19 @@ def write_rules(
     return kept.head + block + kept.tail
 
 
+def _in_comment(label: Label) -> str:
+    """A label within a line of a comment, which it must not end."""
+    return str(label) if str(label).isprintable() else json.dumps(label)
+
+
 def _scalar(value: Any) -> str:
-    """JSON is YAML, on one line."""
-    return json.dumps(value, ensure_ascii=False)
+    """JSON is YAML, on one line: but for numbers such as 5e-05, which need a point, and what breaks a line in YAML."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_scalar(key)}: {_scalar(item)}" for key, item in value.items()) + "}"
+    text = json.dumps(value, ensure_ascii=isinstance(value, str) and not value.isprintable())
+    if isinstance(value, float) and "e" in text and "." not in text:
+        return text.replace("e", ".0e", 1)
+    return text
 
 
 def _summary(
@@ -213,6 +223,6 @@ def _summary(
     ]
     short = {labels[at]: need for at, need in sorted(learned.unproven.items()) if need}
     if short:
-        told = ", ".join(f"{label} some {need} more" for label, need in short.items())
+        told = ", ".join(f"{_in_comment(label)} some {need} more" for label, need in short.items())
         lines.append(f"too few records to prove a rule: {told}.")
     return lines

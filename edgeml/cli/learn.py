@@ -53,6 +53,8 @@ def learn(
     if keyring is None:
         click.echo(NOT_CHECKED, err=True)
     options = learn_options(given)
+    if not output.parent.is_dir():
+        raise click.UsageError(f"-o {output}: there is no folder {output.parent}; make it")
     read = Bundle.read(bundle, keyring=Keyring.read(keyring) if keyring else None)
     predictor = require_records(predictor_of(read), bundle)
     records = []
@@ -64,6 +66,12 @@ def learn(
             records.append(item.record)
             told(len(records), file.bytes_read)
     lesson, refused = lesson_of_records(predictor, records, label, options=options, keep=keep)
+    if keep is not None and keep.parent.resolve() != output.parent.resolve():
+        for name, table in lesson.document.get("tables", {}).items():
+            if "file" in table:
+                raise click.UsageError(
+                    f"-o {output}: table {name!r} is in a file that is named from {keep.parent}; write the rules there"
+                )
     output.write_text(lesson.text, encoding="utf-8")
     _show(lesson, predictor.labels, len(records), refused)
     click.echo(printable(f"written to {output}; look at it, then build with rules={str(output)!r}"), err=True)

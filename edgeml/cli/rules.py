@@ -260,7 +260,7 @@ def format_(file: Path, only_check: bool, write: bool) -> None:
     elif not write:
         click.echo(made, nl=False)
     elif made != text:
-        file.write_text(made)
+        file.write_text(made, encoding="utf-8", newline="")
 
 
 @rules.command()

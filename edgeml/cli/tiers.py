@@ -131,7 +131,10 @@ def _labelled(data: Path, form: str | None, label: str, predictor: Any) -> tuple
 
 def _typed(label: Any, predictor: Any) -> Any:
     """A label as the bundle has it: a file may hold 1 as text."""
-    return next((known for known in predictor.labels if str(known) == str(label)), label)
+    from edgeml.runtime.known_labels import label_in
+
+    found = label_in(predictor.labels, label)
+    return label if found is None else found
 
 
 def _report(path: Path, bundle: Any, trade: Any, curve: Any, chosen: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from edgeml.errors import RequestError
 from edgeml.monitor.binomial import lower_bound, upper_bound
+from edgeml.runtime.known_labels import label_in, written_label
 from edgeml.runtime.middle import MiddleTier
 from edgeml.runtime.prediction import FALLBACK, MIDDLE, MODEL, RULE, TIERS
 from edgeml.runtime.predictor import Predictor
@@ -145,7 +146,10 @@ class Trade:
         self._records = records
         self._document = document or {"rules": []}
         self._lists: dict[tuple[int, ...], tuple[RuleList | None, NDArray[np.int32]]] = {}
-        self._truth = np.asarray([None if label is None else str(label) for label in labels], dtype=object)
+        known = [label_in(predictor.labels, label) for label in labels]
+        self._truth = np.asarray(
+            [str(label if found is None else found) for label, found in zip(labels, known, strict=True)], dtype=object
+        )
         reader = predictor.reader
         frame = reader.new_frame(len(records))
         reader.read_many(frame, records)
@@ -407,10 +411,10 @@ def _check(predictor: Predictor, records: Sequence[Mapping[str, Any]], labels: S
         )
     if len(records) < FEWEST_RECORDS:
         raise RequestError(f"{len(records)} records are too few: give at least {FEWEST_RECORDS}", code="too_few")
-    known = set(map(str, predictor.labels))
-    found = {str(label) for label in labels if label is not None}
-    if not found & known:
+    known = list(map(written_label, predictor.labels))
+    found = {written_label(label) for label in labels if label is not None}
+    if all(label_in(predictor.labels, label) is None for label in found):
         shown = ", ".join(sorted(found)[:3])
         raise RequestError(
-            f"none of the labels ({shown}) is one of the bundle's: {', '.join(sorted(known)[:8])}", code="bad_label"
+            f"none of the labels ({shown}) is one of the bundle's: {', '.join(known[:8])}", code="bad_label"
         )

@@ -66,3 +66,30 @@ def test_a_label_that_the_model_does_not_know_is_named(predictor):
     records = [record | {"outcome": "go" if at else "halt"} for at, record in enumerate(RECORDS)]
     with pytest.raises(BuildError, match="record 0: outcome is 'halt', and the model's labels are go, stop"):
         lesson_of_records(predictor, records, "outcome", options=LearnOptions())
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([], "holds no record"),
+        ([1, 2], "record 0: expected an object"),
+        (
+            [{"speed": 1.0, "load": 3.0, "outcom": "go"}],
+            "there is no 'outcome', which --label names; it has speed, load",
+        ),
+    ],
+)
+def test_records_of_which_nothing_can_be_learned_are_refused(predictor, records, said):
+    with pytest.raises(BuildError, match=said):
+        lesson_of_records(predictor, records, "outcome", options=LearnOptions())
+
+
+def test_columns_that_are_no_features_are_passed_over(predictor):
+    records = [record | {"outcome": "go", "customer": at} for at, record in enumerate(RECORDS)]
+    _, refused = lesson_of_records(predictor, records, "outcome", options=LearnOptions(max_points=0))
+    assert refused == 0
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_learned(folder):
+    done = run("rules", "learn", "--bundle", "belt.edgeml", "--data", "belt.csv", "-o", "no/rules.yaml", cwd=folder)
+    assert done.returncode == 2 and "there is no folder no" in done.stderr
