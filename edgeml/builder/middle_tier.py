@@ -10,7 +10,8 @@ The rows on which the threshold is chosen decide what is guaranteed (``middle_th
     its answers there are too good. So a record is lost wherever the middle tier answers wrongly, whatever the full
     model says: that is never less, and needs no answer of the full model.
 
-Where a rule answers, nothing is lost; the share is one of all records.
+Where a rule answers, nothing is lost; the share is one of all records. Only with ``split`` a wrong answer of the middle
+tier counts there too, since rules may have been learned from these rows.
 """
 
 from __future__ import annotations
@@ -214,7 +215,8 @@ def make_middle(
     # With a threshold that no score reaches: it is chosen by what the tier would say.
     unsure = MiddleTier(program, session, threshold=1.0, labels=task.labels or ())  # type: ignore[arg-type]
     answers = predictor.predict_frame(frame)
-    asked = np.flatnonzero(answers.tiers != RULE).astype(np.int64)
+    by_rule = answers.tiers == RULE
+    asked = np.flatnonzero(~by_rule | (source == "split")).astype(np.int64)
     scores = unsure.scores_of(unsure.lane(), frame, asked)
     top = np.full(len(rows), np.nan)
     top[asked] = np.nan_to_num(scores.max(axis=1), nan=-1.0)
@@ -224,6 +226,9 @@ def make_middle(
     costs[asked] = said != known[asked]
     if source != "split":
         costs &= np.asarray(answers.label_list(), dtype=object) == known
+    # Rules may have been learned from the rows of X, or written with a look at them: then which of these they leave to
+    # the middle tier depends on how these turn out. So there a wrong answer counts as lost also where a rule answers.
+    top[by_rule & ~costs] = np.nan
     # Rows that the small model had to learn from after all count as lost.
     costs[forced] = True
     top[forced] = 1.0

@@ -23,6 +23,9 @@ from edgeml.runtime.middle import KEY, PREFIX
 from edgeml.runtime.prediction import Label, PredictionBatch
 from edgeml.runtime.predictor import Predictor
 
+# Members of the config's ``middle`` that say what stands behind its threshold.
+_OF_A_PROMISE = ("budget", "confidence", "rows", "lost", "answered", "bound", "rules")
+
 
 def retiered(
     bundle: Bundle,
@@ -58,7 +61,9 @@ def retiered(
         config.pop(KEY, None)
         members = {name: data for name, data in members.items() if not name.startswith(PREFIX)}
     else:
-        config[KEY] = dict(config[KEY]) | {"threshold": threshold, "source": "tiers", "chosen": dict(evidence)}
+        # What was promised of the old threshold is not true of this one.
+        told = {name: value for name, value in config[KEY].items() if name not in _OF_A_PROMISE}
+        config[KEY] = told | {"threshold": threshold, "source": "tiers", "chosen": dict(evidence)}
     predictor = Predictor.from_bundle(Bundle.create(config, members))
     frame = predictor.reader.new_frame(len(records))
     predictor.reader.read_many(frame, records)

@@ -33,6 +33,13 @@ def test_one_is_learned_and_its_threshold_is_chosen_on_a_part_that_it_has_not_se
     assert "at most 0.1 of all such records are answered wrongly by the middle tier. Of" in card
 
 
+def test_rules_hide_no_error_on_rows_that_they_may_have_been_made_of(learned):
+    rules = [{"when": "true", "then": {"label": LABELS[0]}}]
+    hidden = edgeml.build(**arguments(middle={"budget": 0.1}, held_out=(table(100, 2)[0], None), rules=rules))
+    assert hidden.config["middle"]["rules"] == 1.0
+    assert hidden.config["middle"]["lost"] == learned.config["middle"]["lost"] > 0
+
+
 def test_on_fresh_rows_no_more_is_lost_than_was_promised(learned):
     fresh, truth = table(400, 9)
     records = [

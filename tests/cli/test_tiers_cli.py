@@ -70,6 +70,8 @@ def test_the_choice_is_shown_drawn_and_written(folder):
     assert new.config["quality"]["overall"]["accuracy"] == pytest.approx(shown["accuracy"])
     predictor = Predictor.from_bundle(new)
     assert predictor.golden_check().passed and predictor.golden_check().rows > 20
+    assert new.config["middle"]["chosen"] == shown and "bound" in old.config["middle"]
+    assert not {"budget", "confidence", "rows", "lost", "bound"} & set(new.config["middle"])
     assert "Thresholds chosen later" in new.members["CARD.md"].decode()
 
 
