@@ -20,7 +20,7 @@ from edgeml.cli.learn import learn
 from edgeml.cli.rule_switch import disable, enable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from edgeml.builder.rule_document import RuleSource
     from edgeml.builder.rule_lints import Lints
@@ -207,10 +207,14 @@ def _records(data: Path, form: str | None, schema: Schema) -> Iterator[tuple[str
         for item in RecordFile(stream, known, schema):
             if item.error is not None:
                 raise item.error
-            yield item.place, _features(item.record, schema)
+            yield item.place, _features(item.place, item.record, schema)
 
 
-def _features(record: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+def _features(place: str, record: Any, schema: Schema) -> dict[str, Any]:
+    from edgeml.errors import RequestError
+
+    if not isinstance(record, dict):
+        raise RequestError(f"{place}: expected an object of features and values", code="bad_record")
     names = set(schema.names)
     return {name: value for name, value in record.items() if name in names}
 
@@ -302,7 +306,7 @@ def _asked(records: str, form: str | None, schema: Schema) -> Iterator[tuple[str
 
     if records.lstrip().startswith(("{", "[")):
         for item in RecordFile(io.BytesIO(records.encode()), "json", schema):
-            yield item.place, _features(item.record, schema)
+            yield item.place, _features(item.place, item.record, schema)
     else:
         yield from _records(Path(records), form, schema)
 
