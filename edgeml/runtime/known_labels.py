@@ -34,10 +34,8 @@ def label_in(labels: Sequence[Label], said: Any) -> Label | None:
     if isinstance(said, str) and text.lower() in _BOOLEANS:
         said = _BOOLEANS[text.lower()]
     for label in labels:
-        if isinstance(label, bool) or isinstance(said, bool):
-            if label is said:
-                return label
-        elif isinstance(label, int | float) and _number(said) == label:
+        of_truth = isinstance(label, bool) or isinstance(said, bool)
+        if label is said if of_truth else isinstance(label, int | float) and _number(said) == label:
             return label
     return None
 
