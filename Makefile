@@ -83,7 +83,7 @@ test-crash: setup
 	@mkdir -p build && rm -f $(CRASH); export PYTHONPATH=tests; ok=true; \
 	run="$(PY) -m pytest -p crash.table --crash-table $(CRASH) -rs"; \
 	$$run tests/crash -n 2 -m "crash or not crash" || ok=false; \
-	$$run tests/supervisor tests/cli tests/serving -n 0 -m crash || ok=false; \
+	$$run tests/supervisor tests/cli tests/serving tests/house -n 0 -m crash || ok=false; \
 	$(PY) -m crash.table $(CRASH) && $$ok
 
 test-sanitize: setup

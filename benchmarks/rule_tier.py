@@ -30,6 +30,7 @@ from edgeml.builder.rule_lesson import lesson
 from edgeml.builder.rule_proof import lower_bound, upper_bound
 from edgeml.builder.schema_inference import infer_schema
 from edgeml.errors import BuildError
+from edgeml.runtime.other_tiers import with_tiers
 from edgeml.runtime.prediction import MIDDLE, RULE
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import RecordReader
@@ -58,19 +59,6 @@ README = Path(__file__).resolve().parents[1] / "README.md"
 SPLITS = 20
 TIMED = 1_000
 ROUNDS = 7
-
-
-def without_rules(predictor: Predictor) -> Predictor:
-    """The same bundle's model alone."""
-    return Predictor(
-        config=predictor.config,
-        digest=predictor.digest,
-        schema=predictor.schema,
-        rules=None,
-        program=predictor.program,
-        session=predictor.session,
-        max_rows=predictor.reader.max_rows,
-    )
 
 
 def costs(predictors: list[Predictor], records: list[dict[str, Any]]) -> list[float]:
@@ -102,7 +90,7 @@ def standard(data: learning_data.Data, options: dict[str, Any]) -> dict[str, Any
     )
     took = time.perf_counter() - start
     predictor = Predictor.from_bundle(bundle)
-    alone = without_rules(predictor)
+    alone = with_tiers(predictor)
     records = data.test.to_dict("records")
     whole, model = predictor.predict_many(records), alone.predict_many(records)
     truth = np.array(data.y_test.tolist(), dtype=object)

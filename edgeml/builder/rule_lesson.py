@@ -24,6 +24,7 @@ from edgeml.builder.rule_source import parse_rules
 from edgeml.builder.rule_writing import Kept, document_of, read_kept, write_rules
 from edgeml.errors import BuildError
 from edgeml.runtime.known_labels import label_in, written_label
+from edgeml.runtime.other_tiers import with_tiers
 from edgeml.runtime.prediction import MODEL, Label
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.reader import Frame
@@ -252,15 +253,7 @@ def lesson_of_records(
         raise BuildError("no record fits the bundle's schema; look at the file with edgeml check")
     if truth is not None:
         truth = [answer for row, answer in enumerate(truth) if row not in refused]
-    model = Predictor(
-        config=predictor.config,
-        digest=predictor.digest,
-        schema=predictor.schema,
-        rules=None,
-        program=predictor.program,
-        session=predictor.session,
-        max_rows=max(1, frame.n_rows),
-    )
+    model = with_tiers(predictor)
     answers = model.predict_frame(frame)
     said_by = answers.label_index
     if said_by is not None:

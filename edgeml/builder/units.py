@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from functools import cache
-
-import pint
+from importlib import import_module
+from typing import Any
 
 # A double holds 15 decimal digits of anything; a scale that begins elsewhere costs two of them on the way.
 _DIGITS = 15
@@ -33,14 +33,15 @@ def convert_unit(value: float, unit: str, wanted: str) -> float:
 
 
 def _converted(value: float, unit: str, wanted: str) -> float:
+    registry = _registry()
     try:
-        return float(_registry().Quantity(value, _unit(unit)).to(_unit(wanted)).magnitude)
-    except pint.DimensionalityError as error:
+        return float(registry.Quantity(value, _unit(unit)).to(_unit(wanted)).magnitude)
+    except import_module("pint").DimensionalityError as error:
         raise ValueError(f"{unit} and {wanted} do not measure the same") from error
 
 
 @cache
-def _unit(text: str) -> pint.Unit:
+def _unit(text: str) -> Any:
     try:
         return _registry().parse_units(text)
     except Exception as error:  # what is no unit ends in errors of many kinds there
@@ -48,5 +49,6 @@ def _unit(text: str) -> pint.Unit:
 
 
 @cache
-def _registry() -> pint.UnitRegistry[float]:
-    return pint.UnitRegistry()
+def _registry() -> Any:
+    # pint takes a third of a second to load, at every start of a builder; few files of rules name a unit.
+    return import_module("pint").UnitRegistry()

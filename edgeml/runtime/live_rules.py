@@ -10,6 +10,7 @@ import copy
 from collections.abc import Collection
 
 from edgeml.runtime.no_model import NoModel
+from edgeml.runtime.other_tiers import with_tiers
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.rules import RuleList
 
@@ -55,16 +56,7 @@ def model_alone(predictor: Predictor) -> Predictor | None:
     """
     if isinstance(predictor.session, NoModel):
         return None
-    return Predictor(
-        config=predictor.config,
-        digest=predictor.digest,
-        schema=predictor.schema,
-        rules=None,
-        program=predictor.program,
-        session=predictor.session,
-        max_rows=predictor.reader.max_rows,
-        pictures=predictor.pictures,
-    )
+    return with_tiers(predictor)
 
 
 def answers_early(predictor: Predictor) -> bool:

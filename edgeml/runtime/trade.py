@@ -29,6 +29,7 @@ from edgeml.errors import RequestError
 from edgeml.monitor.binomial import lower_bound, upper_bound
 from edgeml.runtime.known_labels import label_in, written_label
 from edgeml.runtime.middle import MiddleTier
+from edgeml.runtime.other_tiers import with_tiers
 from edgeml.runtime.prediction import FALLBACK, MIDDLE, MODEL, RULE, TIERS
 from edgeml.runtime.predictor import Predictor
 from edgeml.runtime.rules import Rule, RuleList
@@ -156,7 +157,7 @@ class Trade:
         self._frame = frame
         order = np.random.default_rng(0).permutation(len(records))
         self._halves = (np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :]))
-        self._model = variant(predictor, rules=None, middle=None)
+        self._model = with_tiers(predictor, rules=None, middle=None)
         self._model_said = self._model.predict_frame(frame).label_list()
         self._model_right = self._right(np.asarray(self._model_said, dtype=object))
         self._scores = self._middle_scores()
@@ -243,11 +244,11 @@ class Trade:
         left = np.flatnonzero(~by_rule)
         costs = {"model only": self._timed(self._model, np.arange(len(self._records)))}
         costs["rule"] = self._timed(whole, np.flatnonzero(by_rule))
-        costs["model"] = self._timed(variant(whole, rules=whole.rules, middle=_with_threshold(tier, NEVER)), left)
+        costs["model"] = self._timed(with_tiers(whole, rules=whole.rules, middle=_with_threshold(tier, NEVER)), left)
         costs["middle"] = (
             Cost(0.0, 0.0, 0)
             if tier is None
-            else self._timed(variant(whole, rules=whole.rules, middle=_with_threshold(tier, 0.0)), left)
+            else self._timed(with_tiers(whole, rules=whole.rules, middle=_with_threshold(tier, 0.0)), left)
         )
         return costs
 
@@ -369,27 +370,6 @@ class Trade:
 
     def _keys(self) -> tuple[str, ...]:
         return tuple(map(str, self.predictor.labels))
-
-
-def variant(predictor: Predictor, *, rules: RuleList | None, middle: MiddleTier | None) -> Predictor:
-    """The same bundle with other tiers before its model; nothing is read or opened again.
-
-    Args:
-        predictor: The bundle.
-        rules: The rules asked first.
-        middle: The middle tier.
-    """
-    return Predictor(
-        config=predictor.config,
-        digest=predictor.digest,
-        schema=predictor.schema,
-        rules=rules,
-        program=predictor.program,
-        session=predictor.session,
-        max_rows=predictor.reader.max_rows,
-        pictures=predictor.pictures,
-        middle=middle,
-    )
 
 
 def _with_threshold(tier: MiddleTier | None, threshold: float) -> MiddleTier | None:

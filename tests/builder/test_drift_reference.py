@@ -27,7 +27,7 @@ from edgeml.runtime.reader import RecordReader
 from edgeml.runtime.schema import Schema
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(float("nan"))), min_size=1, max_size=300))
 def test_every_number_is_counted_once(values):
     document = number_reference(np.array(values))
@@ -43,7 +43,7 @@ def test_every_number_is_counted_once(values):
         assert document["counts"][index + 1] == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-50, 50).map(lambda tenths: tenths / 10), min_size=1, max_size=300), st.integers(0, 2**32))
 def test_answers_that_differ_in_their_last_digits_are_counted_alike(values, seed):
     values = np.array(values)

@@ -44,7 +44,7 @@ def naive_holm(p_values, alpha):
         found[smallest] = True
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 0.1), max_size=12), st.sampled_from([0.01, 0.05, 0.2]))
 def test_holm_steps_down(p_values, alpha):
     assert proven(p_values, alpha) == naive_holm(p_values, alpha)

@@ -85,7 +85,7 @@ def mutated_blocks(draw: st.DrawFn) -> bytes:
     return b"".join(blocks)
 
 
-@settings(CALM, max_examples=300)
+@settings(CALM, max_examples=150)
 @given(mutated_blocks(), st.sampled_from([ONE, None]))
 def test_mutated_blocks(data: bytes, keyring: Keyring | None) -> None:
     bundle = survives(data, keyring)
@@ -114,7 +114,7 @@ def mutated_entries(draw: st.DrawFn) -> bytes:
     return packed(entries)
 
 
-@settings(CALM, max_examples=300)
+@settings(CALM, max_examples=150)
 @given(mutated_entries(), st.sampled_from([ONE, None]))
 def test_mutated_entries(data: bytes, keyring: Keyring | None) -> None:
     bundle = survives(data, keyring)

@@ -125,6 +125,7 @@ def test_a_debug_build_is_not_optimised_and_keeps_its_assertions(sources):
     assert used(kernel) == 0
 
 
+@pytest.mark.crash
 def test_a_sanitized_build_is_compiled_and_linked_with_the_sanitizer(sources):
     said, kernel = built(sources, "sanitized", EDGEML_SANITIZE="undefined")
     assert said.count("-fsanitize=undefined") >= 2 and "-fno-omit-frame-pointer" in said
@@ -132,6 +133,7 @@ def test_a_sanitized_build_is_compiled_and_linked_with_the_sanitizer(sources):
     assert b"__ubsan_handle" in kernel.read_bytes()
 
 
+@pytest.mark.crash
 def test_a_coverage_build_shows_its_lines_to_a_tracer(sources):
     said, kernel = built(sources, "coverage", EDGEML_COVERAGE="1")
     assert "-DCYTHON_TRACE_NOGIL=1" in said

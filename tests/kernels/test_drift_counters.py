@@ -157,7 +157,7 @@ def read(schema, records):
     return frame
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(st.data())
 def test_batches_and_lanes_count_as_the_oracle_does(data):
     schema, layout, task = data.draw(layouts())
@@ -203,7 +203,7 @@ def test_batches_and_lanes_count_as_the_oracle_does(data):
     assert block_of(single) == expected and single.rows == len(records)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=5), st.sampled_from([np.float32, np.float64]))
 def test_the_label_is_that_of_the_first_largest_score(scores, kind):
     labels = [f"label {i}" for i in range(5)]
@@ -257,7 +257,7 @@ def test_sums_are_those_of_the_values_that_are_there():
     assert array("d", counters.snapshot()[2]).tolist() == [-1.5, 10.25]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_words_are_those_of_the_oracle(text):
     assert word_buckets(text) == [bucket_of(word) for word in words_of(text)]

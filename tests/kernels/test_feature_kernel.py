@@ -145,7 +145,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(programs(), ROWS)
 def test_random_programs_mean_what_the_oracle_says(program, rows):
     operations, index, constants, _, n_outputs = program
@@ -165,7 +165,7 @@ def test_random_programs_mean_what_the_oracle_says(program, rows):
         encoder.encode(frame.capsule, out)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.lists(st.integers(-3, 40), min_size=8, max_size=8), min_size=1, max_size=5),
     st.lists(st.integers(-3, 40), max_size=6),

@@ -15,7 +15,7 @@ from edgeml.runtime.reader import _CODES
 from edgeml.runtime.schema import Feature, Schema
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data(), schemas())
 def test_records_as_mappings_agree_with_the_oracle(data, schema):
     keys = st.sampled_from([*schema.names, *schema.names, "stray", "other"])

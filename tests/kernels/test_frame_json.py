@@ -16,7 +16,7 @@ from edgeml.runtime.reader import _CODES
 from edgeml.runtime.schema import Feature, Schema
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), schemas())
 def test_json_agrees_with_the_oracle(data, schema):
     keys = st.sampled_from([*schema.names, *schema.names, "stray"])
@@ -113,7 +113,7 @@ def mutated(draw):
     return body
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(mutated() | st.binary(max_size=40) | st.lists(st.sampled_from(TOKENS), max_size=12).map(b"".join))
 @example(b"")
 @example(b'{"a":"\\ud83d\\ude00"}')
@@ -136,7 +136,7 @@ def test_a_record_is_accepted_exactly_where_it_is_strict_json(body):
     assert violations_of(MUTATED, frame) == found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(mutated() | st.binary(max_size=40))
 def test_a_body_is_accepted_exactly_where_it_is_strict_json_with_records(body):
     kernel, frame = fresh(MUTATED)
@@ -181,7 +181,7 @@ decimals = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(decimals | st.floats(allow_nan=False, allow_infinity=False).map(repr))
 @example("9007199254740993")
 @example("9007199254740992.9999999999999999")

@@ -52,7 +52,7 @@ def test_levels_are_the_exact_means_rounded(method, levels, width, height):
 
 
 @given(pictures(80), sides, sides)
-@settings(max_examples=120)
+@settings(max_examples=60)
 @example(np.full((200, 3, 3), 255, dtype=np.uint8), 1, 1)
 def test_bilinear_is_opencvs_within_one_level(levels, width, height):
     channels = levels.shape[2]
@@ -62,7 +62,7 @@ def test_bilinear_is_opencvs_within_one_level(levels, width, height):
 
 
 @given(pictures(80), sides, sides)
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_area_is_opencvs_within_one_level_where_a_picture_shrinks(levels, width, height):
     channels = levels.shape[2]
     width, height = min(width, levels.shape[1]), min(height, levels.shape[0])
@@ -72,7 +72,7 @@ def test_area_is_opencvs_within_one_level_where_a_picture_shrinks(levels, width,
 
 
 @given(pictures(80), sides, sides)
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_antialias_is_pillows_bilinear_within_one_level(levels, width, height):
     channels = levels.shape[2]
     got = put(program(width, height, channels, "antialias"), levels, channels, width=width, height=height)

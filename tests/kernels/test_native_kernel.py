@@ -32,7 +32,7 @@ def tree(draw, depth=4):
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(tree(), min_size=1, max_size=9),
     st.lists(st.lists(VALUES, min_size=WIDTH, max_size=WIDTH), min_size=1, max_size=5),

@@ -309,7 +309,7 @@ SMALL = st.integers(-4, 6)
 SCANNED = np.array([SCANS.index("words"), 0, 0, 2, SCANS.index("count_words"), 0, 0, 0], dtype=np.int32)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(KINDS), st.integers(0, 1), SMALL, SMALL, SMALL, SMALL, SMALL), min_size=1, max_size=8

@@ -75,7 +75,7 @@ def phrases_and_texts(draw):
     return patterns, "".join(part + draw(gaps) for part in parts)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(phrases_and_texts())
 def test_words_and_phrases_are_found_as_by_re(case):
     patterns, text = case
@@ -90,7 +90,7 @@ def test_words_and_phrases_are_found_as_by_re(case):
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.text(SCRIPTS, min_size=1, max_size=5), min_size=1, max_size=8), st.lists(st.text(SCRIPTS), max_size=5)
 )
@@ -100,7 +100,7 @@ def test_parts_are_found_as_by_str(patterns, pieces):
     assert found("parts_folded", patterns, text) == [folded_text(pattern) in folded_text(text) for pattern in patterns]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text("abAB -", min_size=1, max_size=6), min_size=1, max_size=12), st.text("abAB -", max_size=150))
 def test_ascii_words_and_parts_are_found_as_by_re_ignoring_case(patterns, text):
     ignoring = [re.search(re.escape(pattern), text, re.IGNORECASE) is not None for pattern in patterns]
@@ -114,7 +114,7 @@ def test_ascii_words_and_parts_are_found_as_by_re_ignoring_case(patterns, text):
         assert found("words_folded", words, text) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TEXTS)
 def test_words_and_characters_are_counted(text):
     made = [
@@ -157,7 +157,7 @@ def test_a_pattern_that_stands_twice_and_one_in_the_other():
     assert found("parts", ["b", "abc", "b", "bc", "abcd"], "xabcx") == [True, True, True, True, False]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=100), st.lists(st.binary(min_size=1, max_size=6), min_size=1, max_size=6))
 def test_any_bytes_may_be_patterns(text, patterns):
     # Texts are UTF-8, but a pattern is whatever somebody wrote into a bundle.
@@ -173,7 +173,7 @@ def test_any_bytes_may_be_patterns(text, patterns):
     assert isinstance(fold(patterns[0]), bytes)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(SCRIPTS, max_size=6), st.text(SCRIPTS, max_size=12))
 def test_beginnings_and_ends_ignoring_case(part, text):
     for kind, test in (("text_starts_folded", str.startswith), ("text_ends_folded", str.endswith)):

@@ -45,7 +45,7 @@ def shares_of(model, counts, owners):
     return TreeShares(model, 0, np.array(counts, dtype=np.int32), np.array(owners, dtype=np.int32), points, weights)
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     st.lists(trees(), min_size=1, max_size=3),
     st.lists(VALUES, min_size=WIDTH, max_size=WIDTH),

@@ -39,7 +39,7 @@ X, Y = Field("x"), Field("y")
 TEN = "0123456789"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(conditions)
 def test_canonical_text_is_read_as_the_same_tree(tree):
     text = format_expression(tree)
@@ -49,7 +49,7 @@ def test_canonical_text_is_read_as_the_same_tree(tree):
     check_condition(again, SCHEMA, Source(text))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     st.text()
     | st.lists(
@@ -69,14 +69,14 @@ def test_any_text_is_a_condition_or_a_rule_error(text):
         assert parse_expression(format_expression(tree)) == tree
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(), st.text(min_size=1))
 def test_any_name_and_any_text_can_be_written(text, name):
     tree = Comparison((Field(name), Text(text)), ("==",))
     assert parse_expression(format_expression(tree)) == tree
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_any_number_is_read_back(value):
     tree = parse_expression(format_expression(Number(value)))

@@ -205,6 +205,7 @@ def test_lines_of_one_request_share_what_explaining_may_cost(bundle, monkeypatch
     engine = make_data_plane(bundle, Limits()).engine()
     voice, tap = Voice(engine.predictor, engine.quality), Tap(Capturing(), engine, str)
     line = json.dumps({"weight": 1, "where": None, "remark": "opec"}).encode()
+    b"".join(voice.lines(engine, [line], tap, explain=True))  # the rule is taken apart once, and kept
     monkeypatch.setattr("edgeml.serving.records.Allowance", lambda: Allowance(2 * CONDITION))
     for _ in range(2):
         said = b"".join(voice.lines(engine, [line] * 3, tap, explain=True)).splitlines()

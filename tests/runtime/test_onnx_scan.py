@@ -337,7 +337,7 @@ def harmless(model):
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_random_bytes_are_refused_or_let_through_and_nothing_else(data):
     harmless(data)
     harmless(with_node(data[:100]))
@@ -345,7 +345,7 @@ def test_random_bytes_are_refused_or_let_through_and_nothing_else(data):
 
 
 @given(st.data())
-@settings(max_examples=500)
+@settings(max_examples=250)
 def test_damaged_models_are_refused_or_let_through_and_nothing_else(data):
     model = bytearray(data.draw(st.sampled_from(MODELS)))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -365,7 +365,7 @@ def test_damaged_models_are_refused_or_let_through_and_nothing_else(data):
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_no_damage_makes_protobuf_see_a_forbidden_operator_that_the_scan_did_not(data):
     """The property that the scan is for: whatever it lets through, ONNX's own reader finds nothing else in it."""
     model = bytearray(data.draw(st.sampled_from(MODELS)))

@@ -28,7 +28,7 @@ def told(violations):
 # All forms alike
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data(), schemas())
 def test_all_forms_give_the_same_rows_and_violations(data, schema):
     records = data.draw(st.lists(st.dictionaries(st.sampled_from(schema.names), json_scalars, max_size=5), max_size=6))

@@ -47,7 +47,7 @@ def fires(text, **values):
     return out[0] == 0
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(conditions, max_size=5), st.lists(records, min_size=1, max_size=12))
 def test_the_first_true_rule_is_found(trees, rows):
     rule_list = listed(*map(format_expression, trees))
@@ -61,7 +61,7 @@ def test_the_first_true_rule_is_found(trees, rows):
         assert rule_list.match_one(filled([row]).capsule) == rule
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(conditions)
 def test_a_document_is_read_back_as_equal_rules(tree):
     first = listed(format_expression(tree))

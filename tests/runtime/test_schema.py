@@ -226,7 +226,7 @@ MEMBERS = ["name", "kind", "min", "max", "levels", "unseen", "missing", "max_byt
 WORDS = st.sampled_from(["number", "integer", "boolean", "category", "text", "allow", "error", "f", ""])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(MEMBERS), WORDS | junk, max_size=5) | junk, max_size=3) | junk)
 def test_nothing_but_a_bundle_error_comes_of_junk(features):
     try:

@@ -118,7 +118,7 @@ def test_hard_signals_roll_back_at_once(previous, steps):
             assert verdict.kind == "roll_back"
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(PREVIOUS, st.lists(st.tuples(SERVE, st.integers(1, 5), st.booleans()), max_size=20))
 def test_it_does_not_matter_in_how_many_pieces_or_lives_the_counts_arrive(previous, batches):
     whole, pieces = (Worker(Trial(CONFIG, reference_labels=REFERENCE, previous_history=previous)) for _ in range(2))
