@@ -18,7 +18,6 @@ def tell(record_property, *cells):
     assert not violations, "\n".join(violations[:10])
 
 
-@pytest.mark.crash
 def test_a_moment_of_each(tmp_path, penguins_bundle, record_property):
     cells = [Cell(change, victim) for change in CHANGES for victim in VICTIMS]
     shares = list(moments(len(cells), "each"))
