@@ -72,9 +72,9 @@ build: $(VENV)/.built
 demo: setup
 	@$(PY) -m models.demo $(MODEL)
 
-# One process for each core and one more, because many tests wait; none of them with threads of its own for algebra.
+# One process for each core and two more, because many tests wait; none of them with threads of its own for algebra.
 test: setup
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -n 4 --dist loadfile
 
 # As root it also mounts small file systems of its own; what this machine cannot do is skipped, and said. The second run
 # measures, so its tests run one at a time. One table of both is printed last.
