@@ -3,8 +3,8 @@
 1. For each data set: the model is fitted on the training rows, ``edgeml.build(..., rules={"learn": ...})`` learns from
    the same rows, and the test rows are answered by the bundle with its rules and by its model alone.
 2. A second bundle has rules that promise 95 % and a middle tier. Its models and rules are of three quarters of the
-   training rows, its threshold is chosen on the last quarter; test rows choose nothing. What it keeps is a share of what
-   its own model alone gets right.
+   training rows, its threshold is chosen on the last quarter; test rows choose nothing. What it keeps is a share of
+   what its own model alone gets right.
 3. Costs are of ``Predictor.predict``, one record after the other in this process; both take turns, and the fastest of
    the rounds counts for each.
 4. The promise is checked over random splits of all rows: rules are learned on one part and asked on the other. A rule's
